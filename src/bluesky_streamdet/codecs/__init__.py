@@ -1,0 +1,1 @@
+"""Wire formats, one a file: message parts to events and back. Nothing here does I/O."""

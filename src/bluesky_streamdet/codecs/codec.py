@@ -1,0 +1,126 @@
+"""What every codec is made of, and the checks that they share.
+
+A decoder takes the parts of one message and gives the events in it: usually one, none while a frame is incomplete. It
+raises `MalformedMessage`, and nothing else, for whatever a peer may send; and it allocates nothing that a peer asks for
+before the size has been checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from typing_extensions import Buffer
+
+from bluesky_streamdet.core.errors import MalformedMessage
+from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, FrameFormat, SeriesEnd, SeriesStart
+from bluesky_streamdet.transforms import bslz4
+
+Message = list[Buffer]
+
+LARGEST_FRAME = 1 << 30
+"""Bytes of a decoded frame beyond which a header is taken for an error."""
+MOST_DIMENSIONS = 4
+LARGEST_NUMBER = 1 << 53
+"""JSON's safe integers end here, so that no honest counter exceeds it."""
+
+DTYPES = {
+    name: np.dtype(name).newbyteorder("<").str
+    for name in (
+        *("int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64"),
+        *("float32", "float64"),
+    )
+}
+"""Names of pixel types on the wire, and NumPy's little-endian type string of each."""
+
+
+class Decoder(Protocol):
+    """Message parts to events. One decoder serves one stream, as it may remember what a header said."""
+
+    def decode(self, parts: Sequence[Buffer], received: int) -> Sequence[Event]:
+        """The events of one message that was read at `received` (ns since 1970). Raises `MalformedMessage`."""
+        ...
+
+
+class Encoder(Protocol):
+    """Events to messages, as the detector would send them."""
+
+    def start(self, start: SeriesStart) -> Message: ...
+
+    def frame(self, frame: Frame) -> Message: ...
+
+    def end(self, end: SeriesEnd) -> Message: ...
+
+
+class FormatChecker:
+    """Turns what a header says of a frame into a `FrameFormat`, once for each way of saying it."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], FrameFormat] = {}
+
+    def __call__(self, shape: tuple[int, ...], dtype: str, encoding: str, chunk: tuple[int, ...] | None) -> FrameFormat:
+        """The format, checked. Raises `MalformedMessage`."""
+        key = (shape, dtype, encoding, chunk)
+        form = self._known.get(key)
+        if form is None:
+            if len(self._known) > 100:
+                self._known.clear()
+            form = self._known[key] = _checked(*key)
+        return form
+
+
+def _checked(shape: tuple[int, ...], dtype: str, encoding: str, chunk: tuple[int, ...] | None) -> FrameFormat:
+    if not 1 <= len(shape) <= MOST_DIMENSIONS or min(shape) < 1:
+        raise MalformedMessage("impossible shape", f"{shape}")
+    if dtype not in DTYPES:
+        raise MalformedMessage("unknown pixel type", f"{dtype!r}; known are {', '.join(DTYPES)}")
+    if encoding not in (RAW, BSLZ4):
+        raise MalformedMessage("unknown compression", f"{encoding!r}; known are {RAW}, {BSLZ4}")
+    type_string = DTYPES[dtype]
+    nbytes = math.prod(shape) * np.dtype(type_string).itemsize
+    if nbytes > LARGEST_FRAME:
+        raise MalformedMessage("shape too large", f"{shape} of {dtype} is {nbytes} bytes, the limit {LARGEST_FRAME}")
+    return FrameFormat(shape, type_string, encoding, _chunk(shape, chunk))
+
+
+def _chunk(shape: tuple[int, ...], chunk: tuple[int, ...] | None) -> tuple[int, ...]:
+    if chunk is None or chunk == shape:
+        return shape
+    # Parts follow one another along the first axis, so that a chunk is whole in all others.
+    if len(chunk) != len(shape) or chunk[1:] != shape[1:] or chunk[0] < 1 or shape[0] % chunk[0]:
+        raise MalformedMessage("impossible chunks", f"{chunk} of {shape}")
+    return chunk
+
+
+def check_payload(form: FrameFormat, parts: Sequence[Buffer]) -> None:
+    """Check number and lengths of the payload parts. Raises `MalformedMessage`."""
+    if len(parts) != form.parts:
+        raise MalformedMessage("wrong number of parts", f"{len(parts)} of payload instead of {form.parts}")
+    wanted = form.nbytes // form.parts
+    for part in parts:
+        if form.encoding == BSLZ4:
+            bslz4.verify(part, wanted, int(form.dtype[2:]))
+        elif (size := memoryview(part).nbytes) != wanted:
+            raise MalformedMessage(
+                "payload too short" if size < wanted else "payload too long", f"{size} of {wanted} bytes"
+            )
+
+
+def check_number(number: int, what: str) -> int:
+    """A frame or message number in its sane range. Raises `MalformedMessage`."""
+    if not 0 <= number < LARGEST_NUMBER:
+        raise MalformedMessage(f"impossible {what}", f"{number}")
+    return number
+
+
+def json_of(decoder: msgspec.json.Decoder[Any], part: Buffer) -> Any:
+    """What `decoder` reads in `part`. Raises `MalformedMessage` for anything that it cannot read."""
+    try:
+        return decoder.decode(part)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        reason = "header without what it needs" if isinstance(error, msgspec.ValidationError) else "header is no JSON"
+        raise MalformedMessage(reason, str(error)[:200]) from error

@@ -1,0 +1,128 @@
+"""The standard format: a JSON header and raw parts, numbered by `msg_number`.
+
+    header      {"htype": "header", "msg_number", "filename"} [+ a JSON part of settings]
+    image       {"htype": "image", "msg_number", "frame", "shape", "type", "compression"} + one or more parts of payload
+    series_end  {"htype": "series_end", "msg_number"}
+
+`msg_number` counts all messages over the life of the sender. Optional in an image: "chunks" (what one part holds) and
+"discard" (show it, don't write it); in the settings: "save_raw" (false: write nothing) and "nframes".
+Detectors that speak it, and where the format is described: docs/reference/stins.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from typing_extensions import Buffer
+
+from bluesky_streamdet.codecs.codec import FormatChecker, Message, check_number, check_payload, json_of
+from bluesky_streamdet.core.errors import MalformedMessage
+from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+
+
+class _Header(msgspec.Struct, tag_field="htype", tag="header"):
+    filename: str | None = None
+    msg_number: int | None = None
+
+
+class _Image(msgspec.Struct, tag_field="htype", tag="image", gc=False):
+    frame: int
+    shape: tuple[int, ...]
+    type: str
+    compression: str = "none"
+    msg_number: int | None = None
+    chunks: tuple[int, ...] | None = None
+    discard: bool = False
+
+
+class _SeriesEnd(msgspec.Struct, tag_field="htype", tag="series_end"):
+    msg_number: int | None = None
+
+
+_HEADERS = msgspec.json.Decoder(_Header | _Image | _SeriesEnd)
+_SETTINGS = msgspec.json.Decoder(dict[str, Any])
+
+
+class Decoder:
+    """Messages of the standard format to events."""
+
+    def __init__(self) -> None:
+        self._format = FormatChecker()
+
+    def decode(self, parts: Sequence[Buffer], received: int) -> Sequence[Event]:
+        if not parts:
+            raise MalformedMessage("empty message")
+        header = json_of(_HEADERS, parts[0])
+        position = header.msg_number
+        if position is not None:
+            check_number(position, "msg_number")
+        if type(header) is _Image:
+            form = self._format(header.shape, header.type, header.compression, header.chunks)
+            payload = tuple(parts[1:])
+            check_payload(form, payload)
+            number = check_number(header.frame, "frame number")
+            return (Frame(number, position, None, form, payload, received, None, header.discard),)
+        if type(header) is _Header:
+            return (_series_start(header, parts[1:]),)
+        if len(parts) > 1:
+            raise MalformedMessage("wrong number of parts", f"{len(parts)} in a series_end")
+        return (SeriesEnd(None, position),)
+
+
+def _series_start(header: _Header, more: Sequence[Buffer]) -> SeriesStart:
+    settings: dict[str, Any] = {}
+    for part in more:
+        settings.update(json_of(_SETTINGS, part))
+    save = settings.pop("save_raw", True)
+    frames = settings.get("nframes")
+    frames = frames if isinstance(frames, int) and not isinstance(frames, bool) and frames > 0 else None
+    return SeriesStart(None, header.msg_number, header.filename, frames, settings, save is not False)
+
+
+class Encoder:
+    """Events to messages of the standard format, numbered in the order in which they are made."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def start(self, start: SeriesStart) -> Message:
+        header = {"htype": "header", "msg_number": self._next(), "filename": start.filename or ""}
+        settings = {name: _plain(value) for name, value in start.metadata.items()}
+        if not start.save:
+            settings["save_raw"] = False
+        if start.frames is not None:
+            settings.setdefault("nframes", start.frames)
+        encoded: Message = [msgspec.json.encode(header)]
+        return [*encoded, msgspec.json.encode(settings)] if settings else encoded
+
+    def frame(self, frame: Frame) -> Message:
+        form = frame.format
+        header: dict[str, Any] = {
+            "htype": "image",
+            "msg_number": self._next(),
+            "frame": frame.number,
+            "shape": form.shape,
+            "type": np.dtype(form.dtype).name,
+            "compression": form.encoding,
+        }
+        if form.chunk != form.shape:
+            header["chunks"] = form.chunk
+        if frame.discard:
+            header["discard"] = True
+        return [msgspec.json.encode(header), *frame.parts]
+
+    def end(self, end: SeriesEnd) -> Message:
+        return [msgspec.json.encode({"htype": "series_end", "msg_number": self._next()})]
+
+    def _next(self) -> int:
+        number = self._count
+        self._count += 1
+        return number
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can say it: arrays become nested lists, NumPy's scalars Python's."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,0 +1,97 @@
+"""What a stream says, whatever its wire format: a series starts, frames come, the series ends.
+
+The payload of a frame stays as it travelled: encoded, and uncopied (any object with the buffer protocol, such as a
+`zmq.Frame`). Only a transform or a viewer decodes it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+from typing_extensions import Buffer
+
+BSLZ4 = "bslz4"
+"""Bitshuffle and LZ4 in the form of HDF5's filter 32008: a 12-byte header, then the blocks."""
+RAW = "none"
+"""Bytes of a C-contiguous array."""
+
+
+class FrameFormat(msgspec.Struct, frozen=True):
+    """What all frames of a series share.
+
+    shape: of the whole frame, slowest axis first, such as (rows, columns).
+    dtype: NumPy's type string with byte order, such as "<u2".
+    encoding: `RAW` or `BSLZ4`, of each part.
+    chunk: shape of what one part holds; the parts follow one another along the first axis.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    encoding: str
+    chunk: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a decoded frame."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def parts(self) -> int:
+        """How many payload parts a frame has."""
+        return math.prod(self.shape) // max(1, math.prod(self.chunk))
+
+
+class SeriesStart(msgspec.Struct):
+    """The detector announces a series.
+
+    series: the detector's own name of it, when frames repeat that name; otherwise None.
+    position: of this message in the stream; the first frame is expected at `position` + 1. None when nothing says it.
+    filename: what the stream proposes, unchecked; None or empty when it proposes nothing.
+    frames: how many frames are announced, None when nobody said.
+    metadata: settings of the detector, by the names of `core.metadata`; what has no name there is under its own.
+    save: False when the stream asks that nothing be written.
+    """
+
+    series: str | None = None
+    position: int | None = None
+    filename: str | None = None
+    frames: int | None = None
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    save: bool = True
+
+
+class Frame(msgspec.Struct, gc=False):
+    """One readout of the whole detector, still encoded.
+
+    number: as the detector counts. position: of this message in the stream, None when messages have no number.
+    received: when it was read from the socket, in ns since 1970 (UTC).
+    detail: values of this frame alone, such as the detector's own times in ns.
+    discard: the stream asks that this frame be shown and forwarded, but not written.
+    """
+
+    number: int
+    position: int | None
+    series: str | None
+    format: FrameFormat
+    parts: tuple[Buffer, ...]
+    received: int
+    detail: dict[str, Any] | None = None
+    discard: bool = False
+
+
+class SeriesEnd(msgspec.Struct):
+    """The detector says that a series is over. Frames of it may still come."""
+
+    series: str | None = None
+    position: int | None = None
+
+
+Event = SeriesStart | Frame | SeriesEnd
+
+
+def payload_bytes(frame: Frame) -> int:
+    """Bytes of the frame as it travelled."""
+    return sum(memoryview(part).nbytes for part in frame.parts)

@@ -1,0 +1,38 @@
+"""The names by which codecs hand on what a header says of the detector, with their units.
+
+The names are those of NeXus (NXdetector, NXbeam); a layout says where each goes. What a header says and is not listed
+here is handed on under its own name, and kept with the other particulars.
+"""
+
+from __future__ import annotations
+
+UNITS: dict[str, str] = {
+    "count_time": "s",
+    "frame_time": "s",
+    "detector_readout_time": "s",
+    "threshold_energy": "eV",
+    "photon_energy": "eV",
+    "wavelength": "angstrom",
+    "distance": "m",
+    "x_pixel_size": "m",
+    "y_pixel_size": "m",
+    "beam_center_x": "pixel",
+    "beam_center_y": "pixel",
+    "sensor_thickness": "m",
+    "sensor_material": "",
+    "description": "",
+    "serial_number": "",
+    "firmware_version": "",
+    "software_version": "",
+    "bit_depth_image": "",
+    "bit_depth_readout": "",
+    "saturation_value": "",
+    "countrate_correction_applied": "",
+    "flatfield_applied": "",
+    "pixel_mask_applied": "",
+    "virtual_pixel_interpolation_applied": "",
+    "trigger_mode": "",
+    "flatfield": "",
+    "pixel_mask": "",
+}
+"""Unit of each quantity; an empty one for what has none."""

@@ -1,0 +1,234 @@
+"""What Bluesky is told of frames in a file: data keys, stream_resource and stream_datum, or resource and datum.
+
+Plain dicts in the form of event-model 1.24, made from a description of the file. It reads no file, and knows no Bluesky.
+
+The rules it keeps: ranges are disjoint, increasing, in whole events, and end where the caller says that the file can be
+read. Shapes have no leading 1 and name the way in which events join ("stack"): the one form that Tiled can read while the
+file grows, with both writers of documents. docs/explanations/decisions has the reasons.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal, Protocol
+from uuid import uuid4
+
+HDF5 = "application/x-hdf5"
+DATA = "/entry/data/data"
+"""Where the frames are, until the service has said so."""
+COLUMN_CHUNK = 4096
+COLUMNS = {"sequence_number": "<u8", "receive_time": "<i8"}
+"""Numbers of each frame that the file holds beside it, with their types; receive_time is in ns since 1970."""
+
+Document = dict[str, Any]
+Named = tuple[str, Document]
+"""A document and what kind it is, as devices hand them to the RunEngine."""
+AssetDocs = Literal["stream", "resource"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLayout:
+    """What the frames of a file are like.
+
+    shape: of one frame, slowest axis first. dtype: NumPy's type string. chunk_shape: of the dataset, one number for each
+    of its axes. frames_per_event: more than one when the dataset has an axis for them, (events, frames, *shape).
+    columns: paths of datasets with one number for each frame, by name; see `COLUMNS`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    chunk_shape: tuple[int, ...] = ()
+    frames_per_event: int = 1
+    dataset: str = DATA
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Of what one event holds."""
+        return self.shape if self.frames_per_event == 1 else (self.frames_per_event, *self.shape)
+
+    def same_frames(self, other: FrameLayout) -> bool:
+        """Whether data keys that were made of the one also describe the other."""
+        return (self.event_shape, self.dtype) == (other.event_shape, other.dtype)
+
+
+def file_uri(path: str, path_map: Mapping[str, str] | None = None) -> str:
+    """The URI by which readers find a file that the service knows as `path`.
+
+    path_map: prefixes of the service's paths, and what readers have in their place; the longest that fits counts. Spaces
+    and the like stay as they are, as Tiled takes the path literally.
+    """
+    path = reader_path(path, path_map)
+    return f"file://localhost{'' if path.startswith('/') else '/'}{path}"
+
+
+def reader_path(path: str, path_map: Mapping[str, str] | None = None) -> str:
+    """`path` with the prefix of the machine that wrote it replaced by that of the machines that read it."""
+    path = path.replace("\\", "/") if re.match(r"[A-Za-z]:[\\/]", path) else path
+    for prefix in sorted(path_map or {}, key=len, reverse=True):
+        wanted = prefix.replace("\\", "/").rstrip("/")
+        if path == wanted or path.startswith(f"{wanted}/"):
+            return (path_map or {})[prefix].rstrip("/") + path[len(wanted) :]
+    return path
+
+
+def image_key(layout: FrameLayout, source: str, asset_docs: AssetDocs = "stream") -> Document:
+    """The data key of the frames of one event."""
+    shape, dims = layout.event_shape, _dims(layout)
+    if asset_docs == "resource" and layout.frames_per_event == 1:
+        # The handlers of areaDetector files return a stack of frames, be it of one.
+        shape, dims = (1, *shape), ["frame", *dims]
+    return {
+        "source": source,
+        "dtype": "array",
+        "shape": [int(length) for length in shape],
+        "dims": dims,
+        "dtype_numpy": layout.dtype,
+        "external": "STREAM:" if asset_docs == "stream" else "FILESTORE:",
+    }
+
+
+def column_key(name: str, source: str) -> Document:
+    """The data key of a number that each frame has."""
+    return {"source": source, "dtype": "integer", "shape": [], "dtype_numpy": COLUMNS[name], "external": "STREAM:"}
+
+
+def data_keys(layout: FrameLayout, name: str, source: str, separator: str = "_") -> dict[str, Document]:
+    """All keys that a stream of `name` has: the frames under its name, each column under name, separator and its own."""
+    keys = {name: image_key(layout, source)}
+    keys.update({f"{name}{separator}{column}": column_key(column, source) for column in layout.columns})
+    return keys
+
+
+def _dims(layout: FrameLayout) -> list[str]:
+    frame = ["z", "y", "x"][-len(layout.shape) :] if len(layout.shape) <= 3 else []
+    frame = [f"dim_{axis}" for axis in range(len(layout.shape) - len(frame))] + frame
+    return frame if layout.frames_per_event == 1 else ["frame", *frame]
+
+
+class AssetDocuments(Protocol):
+    """The documents of one file, in their order, and how far they have been handed out.
+
+    announced: events handed out. `up_to` hands out what is new, up to so many events; `take_back` forgets documents that
+    nobody took, because the RunEngine was interrupted between asking for them and emitting them.
+    """
+
+    announced: int
+
+    def up_to(self, events: int) -> list[Named]: ...
+
+    def take_back(self) -> None: ...
+
+
+class StreamDocuments:
+    """stream_resource and stream_datum of one file: the resources just before the first range, then a range each time.
+
+    indices count the events of this file, from 0.
+    """
+
+    def __init__(self, layout: FrameLayout, name: str, uri: str, separator: str = "_") -> None:
+        self.announced = 0
+        chunks = list(layout.chunk_shape) or [1, *layout.event_shape]
+        self._resources = [_stream_resource(uri, name, layout.dataset, chunks)]
+        for column, dataset in layout.columns.items():
+            self._resources.append(_stream_resource(uri, f"{name}{separator}{column}", dataset, [COLUMN_CHUNK]))
+        self._introduced = False
+        self._last: list[Named] = []
+
+    def up_to(self, events: int) -> list[Named]:
+        """The documents of all events before `events` that were not handed out yet; none when there are none."""
+        if events <= self.announced:
+            return []
+        documents: list[Named] = []
+        if not self._introduced:
+            documents += [("stream_resource", resource) for resource in self._resources]
+            self._introduced = True
+        for resource in self._resources:
+            documents.append(("stream_datum", _stream_datum(resource["uid"], self.announced, events)))
+        self.announced = events
+        self._last = documents
+        return documents
+
+    def take_back(self) -> None:
+        """Undo the last `up_to` when its documents were dropped: RunEngine fills in the descriptor of what it emits."""
+        datums = [document for kind, document in self._last if kind == "stream_datum"]
+        if datums and not datums[0]["descriptor"]:
+            self.announced = datums[0]["indices"]["start"]
+            self._introduced = self._introduced and self._last[0][0] == "stream_datum"
+        self._last = []
+
+
+class ResourceDocuments:
+    """resource and datum of one file, for databroker 1.x: one resource, and a datum for each event.
+
+    Its dataset is flat, (frames, *shape), whatever the frames of an event: that is what areaDetector's handlers expect,
+    and why `path` must hold it under `DATA`. `datum_ids` has the ids of the events handed out, oldest first.
+    """
+
+    def __init__(self, path: str, frames_per_event: int, spec: str = "AD_HDF5") -> None:
+        self.announced = 0
+        self.datum_ids: list[str] = []
+        folder = PurePosixPath(path)
+        self._resource = {
+            "uid": str(uuid4()),
+            "spec": spec,
+            "root": str(folder.parent),
+            "resource_path": folder.name,
+            "resource_kwargs": {"frame_per_point": frames_per_event},
+            "path_semantics": "posix",
+        }
+        self._introduced = False
+
+    def up_to(self, events: int) -> list[Named]:
+        """As of `StreamDocuments`; the datums are numbered from 0."""
+        if events <= self.announced:
+            return []
+        documents: list[Named] = []
+        if not self._introduced:
+            documents.append(("resource", self._resource))
+            self._introduced = True
+        for point in range(self.announced, events):
+            datum = _datum(self._resource["uid"], point)
+            self.datum_ids.append(datum["datum_id"])
+            documents.append(("datum", datum))
+        self.announced = events
+        return documents
+
+    def take_back(self) -> None:
+        """Hand out the resource once more when it was dropped: RunEngine fills in the run of what it emits.
+
+        A datum that nobody refers to harms nobody; its frame is skipped.
+        """
+        self._introduced = "run_start" in self._resource
+
+
+def expected_layout(shape: Sequence[int], dtype: str, frames_per_event: int) -> FrameLayout:
+    """What frames will be like, for a description that is wanted before the first of them."""
+    return FrameLayout(tuple(int(length) for length in shape), dtype, frames_per_event=frames_per_event)
+
+
+def with_columns(layout: FrameLayout, columns: Mapping[str, str]) -> FrameLayout:
+    """The layout with the numbers of each frame, which only a dataset of single frames lines up with."""
+    return replace(layout, columns=dict(columns) if layout.frames_per_event == 1 else {})
+
+
+def _stream_resource(uri: str, data_key: str, dataset: str, chunk_shape: list[int]) -> Document:
+    parameters = {"dataset": dataset, "chunk_shape": chunk_shape, "join_method": "stack", "swmr": True}
+    return {"uid": str(uuid4()), "data_key": data_key, "mimetype": HDF5, "uri": uri, "parameters": parameters}
+
+
+def _stream_datum(resource: str, start: int, stop: int) -> Document:
+    return {
+        "uid": f"{resource}/{start}",
+        "stream_resource": resource,
+        "descriptor": "",
+        "indices": {"start": start, "stop": stop},
+        "seq_nums": {"start": 0, "stop": 0},
+    }
+
+
+def _datum(resource: str, point: int) -> Document:
+    return {"resource": resource, "datum_id": f"{resource}/{point}", "datum_kwargs": {"point_number": point}}

@@ -1,0 +1,202 @@
+"""The configuration of a service: a YAML file of named detectors, or a row of the catalog with its defaults.
+
+    detectors:
+      eiger1:
+        type: eiger                               # a row of the catalog: format, kind of socket
+        source: {endpoints: [tcp://172.16.0.5:9999]}
+        files: {directory: /data/visitors}
+        rest: {port: 8011}
+
+The environment goes before the file: `STREAMDET_REST__PORT=8012` sets `rest.port` of the detector that is served, and
+so for every setting; `LOG_LEVEL` and `STREAMDET_LOG_LEVEL` set `log_level`. What is wrong is a `ConfigError` that names
+the place, the value and the values that are allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from bluesky_streamdet.catalog import CODECS, DETECTORS
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.service import yamlfile
+from bluesky_streamdet.service.wording import Place, in_words
+from bluesky_streamdet.streaming.config import DataPlaneConfig, Section
+
+PREFIX = "STREAMDET_"
+SEPARATOR = "__"
+UNKNOWN = "unknown"
+
+
+class RestConfig(Section):
+    """Where the service answers, and to whom.
+
+    host, port: port 0 takes any that is free. api_key_file: a file that holds the key, for a service whose key shall
+    outlive it; otherwise each start makes a new one. allowed_hosts: names by which clients may call this machine, besides
+    those it has.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8010, ge=0, le=65535)
+    api_key_file: Path | None = None
+    allowed_hosts: list[str] = []
+
+
+class WatchConfig(Section):
+    """When the control plane worries about its data plane, in seconds.
+
+    start: a new data plane must answer within this. answer: so long it may take to answer a request. slow: when it has
+    been silent for longer, the status says so. silent: for longer still, the state is error, and a data plane without a
+    series is started anew. drain: what an ending data plane may take to write what is on its way.
+    """
+
+    start: float = Field(default=60.0, gt=0)
+    answer: float = Field(default=5.0, gt=0)
+    slow: float = Field(default=3.0, gt=0)
+    silent: float = Field(default=30.0, gt=0)
+    drain: float = Field(default=15.0, gt=0)
+
+
+class DetectorConfig(DataPlaneConfig):
+    """One detector and its service. `type` is a row of `catalog.DETECTORS`, which gives `codec` and `source.socket`."""
+
+    type: str
+    rest: RestConfig = RestConfig()
+    watch: WatchConfig = WatchConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_defaults_from_the_catalog(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        row = DETECTORS.get(str(values.get("type")))
+        values = {"codec": row.codec if row else UNKNOWN, **values}
+        source = values.get("source")
+        if row and isinstance(source, dict):
+            values["source"] = {"socket": row.socket, **source}
+        return values
+
+    @field_validator("type")
+    @classmethod
+    def _is_in_the_catalog(cls, name: str) -> str:
+        if name not in DETECTORS:
+            raise ValueError(f"no such detector; allowed: {', '.join(DETECTORS)}")
+        return name
+
+    @field_validator("codec")
+    @classmethod
+    def _is_a_codec(cls, name: str) -> str:
+        # An unknown type has no codec, and is complained of itself.
+        if name not in CODECS and name != UNKNOWN:
+            raise ValueError(f"no such format; allowed: {', '.join(CODECS)}")
+        return name
+
+    def data_plane(self) -> DataPlaneConfig:
+        """The part that the data plane has to know."""
+        own = set(type(self).model_fields) - set(DataPlaneConfig.model_fields)
+        return DataPlaneConfig.model_validate(self.model_dump(exclude=own))
+
+
+class ServiceConfig(Section):
+    """A whole file: the detectors by their names."""
+
+    detectors: dict[str, DetectorConfig] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_detectors(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("detectors"), dict):
+            return values
+        named = {
+            name: {**detector, "detector": str(name)} if isinstance(detector, dict) else detector
+            for name, detector in values["detectors"].items()
+        }
+        return {**values, "detectors": named}
+
+
+def load(path: Path, name: str | None = None, environ: Mapping[str, str] = os.environ) -> DetectorConfig:
+    """Detector `name` of a file; None takes the only one there is. Raises `ConfigError`."""
+    document = yamlfile.read(path)
+    values = document.values if isinstance(document.values, dict) else {"detectors": document.values}
+    detectors = values.get("detectors")
+    if isinstance(detectors, dict) and detectors:
+        name = _choice(path, name, [str(one) for one in detectors])
+        values = {**values, "detectors": {name: detectors[name]}}
+    return _validated(values, name or "", environ, document.place)
+
+
+def for_row(
+    row: str,
+    endpoint: str | None = None,
+    directory: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> DetectorConfig:
+    """A detector of the catalog, served without a file. It is called as its row. Raises `ConfigError`.
+
+    endpoint: where frames come from; left out, its simulator's address on this machine.
+    """
+    if row not in DETECTORS:
+        raise ConfigError(f"There is no detector {row!r}.", f"The catalog has: {', '.join(DETECTORS)}.")
+    endpoint = endpoint or f"tcp://127.0.0.1:{DETECTORS[row].port}"
+    values: dict[str, Any] = {"type": row, "source": {"endpoints": [endpoint]}}
+    if directory is not None:
+        values["files"] = {"directory": str(directory)}
+    return _validated({"detectors": {row: values}}, row, environ, lambda _: "the command line")
+
+
+def _choice(path: Path, name: str | None, names: list[str]) -> str:
+    if name is None and len(names) == 1:
+        return names[0]
+    if name is None:
+        raise ConfigError(f"{path} holds several detectors: {', '.join(names)}.", "Say which one to serve.")
+    if name not in names:
+        raise ConfigError(f"{path} has no detector {name!r}.", f"It has: {', '.join(names)}.")
+    return name
+
+
+def _validated(values: dict[str, Any], name: str, environ: Mapping[str, str], place: Place) -> DetectorConfig:
+    variables: dict[tuple[str, ...], str] = {}
+    detectors = values.get("detectors")
+    if isinstance(detectors, dict) and isinstance(detectors.get(name), dict):
+        changed, variables = _with_environment(detectors[name], environ)
+        values = {**values, "detectors": {name: changed}}
+
+    def where(path: tuple[str | int, ...]) -> str:
+        found = next((one for key, one in variables.items() if path[2 : 2 + len(key)] == key), None)
+        return f"the environment variable {found}" if found else place(path)
+
+    try:
+        config = ServiceConfig.model_validate(values).detectors[name]
+    except ValidationError as error:
+        raise ConfigError(*in_words(error, ServiceConfig, where)) from error
+    # The data plane, the records and their readers must agree on it wherever each of them runs.
+    config.files.directory = config.files.directory.expanduser().absolute()
+    return config
+
+
+def _with_environment(
+    detector: dict[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """The settings with those of the environment in their places, and the variable that each of these came from."""
+    variables: dict[tuple[str, ...], str] = {("log_level",): "LOG_LEVEL"} if "LOG_LEVEL" in environ else {}
+    for name in sorted(environ):
+        first, *rest = name.removeprefix(PREFIX).lower().split(SEPARATOR)
+        # Other variables of this prefix are not settings of a detector, such as the API key.
+        if name.startswith(PREFIX) and first in DetectorConfig.model_fields:
+            variables[first, *rest] = name
+    for path, variable in variables.items():
+        value = environ[variable].upper() if path == ("log_level",) else yamlfile.value_of(environ[variable])
+        detector = _with(detector, path, value)
+    return detector, variables
+
+
+def _with(values: Any, path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy of `values` with `value` at `path`."""
+    values = values if isinstance(values, dict) else {}
+    if len(path) > 1:
+        value = _with(values.get(path[0]), path[1:], value)
+    return {**values, path[0]: value}

@@ -1,0 +1,73 @@
+"""What is wrong with a value that somebody typed, in that person's words: the place, the value, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+Path = tuple[str | int, ...]
+Place = Callable[[Path], str]
+"""Where the value at a path stands: a file and a line, or a variable."""
+
+LONGEST_VALUE = 80
+
+
+def in_words(error: ValidationError, model: type[BaseModel], place: Place | None = None) -> tuple[str, str]:
+    """Message, one line for each thing that is wrong with the input of `model`, and hint."""
+    # Unknown settings first: one that is mistyped is missing as well, and the former says why.
+    found = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    messages = []
+    for one in found:
+        where = f"{place(one['loc'])}: " if place is not None else ""
+        messages.append(f"{where}{_complaint(one, model)}.")
+    return "\n".join(messages), _hint(found[0], model)
+
+
+def _complaint(error: Any, model: type[BaseModel]) -> str:
+    path: Path = error["loc"]
+    name = ".".join(str(step) for step in path) or "the whole"
+    match error["type"]:
+        case "extra_forbidden":
+            return f"there is no setting {name}"
+        case "missing":
+            return f"{name} is missing"
+        case "literal_error":
+            return f"{name} is {_shown(error['input'])}; allowed: {error['ctx']['expected']}"
+        case "value_error":
+            return f"{name} is {_shown(error['input'])}: {error['ctx']['error']}"
+        case "string_pattern_mismatch":
+            return f"{name} is {_shown(error['input'])}, which does not match {error['ctx']['pattern']}"
+    text = error["msg"].removeprefix("Input ")
+    return f"{name} is {_shown(error['input'])}; it {text[:1].lower()}{text[1:]}"
+
+
+def _hint(error: Any, model: type[BaseModel]) -> str:
+    if error["type"] not in {"extra_forbidden", "missing"}:
+        return ""
+    path: Path = error["loc"]
+    keys = sorted(_keys_at(model, path[:-1]))
+    close = difflib.get_close_matches(str(path[-1]), keys, n=1) if error["type"] == "extra_forbidden" else []
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"There may stand: {', '.join(keys)}." if keys else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
+    """The names of the settings that may stand at `path`; empty where anything may."""
+    kind: Any = model
+    for step in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(step))
+            kind = field.annotation if field is not None else None
+        else:
+            # The value of a dict, the item of a list, or an optional model.
+            kind = next((one for one in reversed(get_args(kind)) if one is not type(None)), None)
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []

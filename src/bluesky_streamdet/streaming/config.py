@@ -1,0 +1,100 @@
+"""What the data plane has to know of one detector: where frames come from, where they go, how long to wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bluesky_streamdet.core.series import Limits
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class SourceConfig(Section):
+    """One or several ZeroMQ endpoints of one detector.
+
+    endpoints: addresses such as "tcp://detector:9999". socket: "pull" or "sub". bind: whether we bind and the detector
+    connects. queue: messages that ZeroMQ may hold for us on each endpoint; small, so that pushing back reaches the
+    sender.
+    """
+
+    endpoints: list[str] = Field(min_length=1)
+    socket: Literal["pull", "sub"] = "pull"
+    bind: bool = False
+    queue: int = Field(default=16, ge=1)
+
+    @field_validator("endpoints")
+    @classmethod
+    def _are_addresses(cls, endpoints: list[str]) -> list[str]:
+        for endpoint in endpoints:
+            if not endpoint.startswith(("tcp://", "ipc://", "inproc://")):
+                raise ValueError(f"{endpoint!r} is no ZeroMQ address; write it as tcp://HOST:PORT")
+        return endpoints
+
+
+class OutputConfig(Section):
+    """One port of the fan-out: every frame, as it came, to whoever is connected.
+
+    overflow: what happens to frames that its clients don't take: "drop" drops the newest and counts them, "block"
+    pushes back to the detector. queue, queue_bytes: how many wait in front of the socket, in frames and bytes.
+    """
+
+    name: str = Field(default="stream", pattern=r"^[A-Za-z0-9_-]+$")
+    address: str = "tcp://127.0.0.1:23000"
+    kind: Literal["push", "pub"] = "push"
+    overflow: Literal["drop", "block"] = "drop"
+    queue: int = Field(default=100, ge=1)
+    queue_bytes: int = Field(default=64 << 20, ge=1)
+
+
+class WaitConfig(Section):
+    """How long a series waits, in seconds, and with how much memory; see `core.series.Limits`.
+
+    quiet_seconds: a series that the stream started ends after so long without data. start_seconds and stall_seconds
+    are when the status begins to say that nothing comes.
+    """
+
+    gap_seconds: float = Field(default=1.0, ge=0)
+    gap_bytes: int = Field(default=64 << 20, ge=0)
+    finish_seconds: float = Field(default=2.0, ge=0)
+    settle_seconds: float = Field(default=0.2, ge=0)
+    quiet_seconds: float = Field(default=30.0, gt=0)
+
+    def limits(self) -> Limits:
+        return Limits(self.gap_seconds, self.gap_bytes, self.finish_seconds, self.settle_seconds)
+
+
+class FileConfig(Section):
+    """Where files go and how they are called.
+
+    directory: no file is written outside of it. name: of series that nobody named; {detector}, {id} and {date} are
+    filled in. stream_names: whether the stream may name its file (inside the directory all the same).
+    replace: whether an existing file may be overwritten by a series that the stream started.
+    flush_seconds: at most so long after a frame has been written can others read it.
+    """
+
+    directory: Path = Path("data")
+    name: str = "{detector}_{id}"
+    stream_names: bool = False
+    replace: bool = False
+    flush_seconds: float = Field(default=0.1, ge=0)
+
+
+class DataPlaneConfig(Section):
+    """One detector's data plane.
+
+    codec: key of `catalog.CODECS`. unarmed: what happens to a series that the detector starts and nobody armed.
+    """
+
+    detector: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    codec: str
+    source: SourceConfig
+    files: FileConfig = FileConfig()
+    outputs: list[OutputConfig] = []
+    wait: WaitConfig = WaitConfig()
+    unarmed: Literal["write", "ignore"] = "write"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,0 +1,117 @@
+"""What a file of ours holds, and whether it can be trusted; also of one whose writer died."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+from pydantic import BaseModel
+
+from bluesky_streamdet.core.errors import StreamdetError
+from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming import nexus
+from bluesky_streamdet.streaming.hdf5 import journal_of
+from bluesky_streamdet.streaming.messages import LedgerReport
+from bluesky_streamdet.streaming.reader import open_to_read
+
+
+class NotOurFile(StreamdetError):
+    """The file can't be read, or has not been written by this package."""
+
+    code = "not_our_file"
+
+
+class FileReport(BaseModel):
+    """What `inspect` says of a file.
+
+    readable: frames that others can read. outcome: None for a file that was not closed, whose writer still runs or died.
+    journal: whether parameters that came late still lie beside the file.
+    """
+
+    path: Path
+    detector: str
+    series: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: Outcome | None
+    reason: str
+    readable: int
+    shape: tuple[int, ...]
+    dtype: str
+    filters: list[str]
+    nbytes: int
+    first_number: int | None
+    last_number: int | None
+    ledger: LedgerReport | None
+    journal: bool
+
+    @property
+    def complete(self) -> bool:
+        return self.outcome is Outcome.COMPLETE
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for the person who has to decide whether to measure again."""
+        if self.outcome is None:
+            return (
+                f"not closed: {self.readable} frames are readable. The service is still writing it, or died; "
+                "then the rest is lost, and restarting the service marks the series as interrupted."
+            )
+        return f"{self.outcome}: {self.reason}" if self.reason else str(self.outcome)
+
+
+def inspect(path: Path) -> FileReport:
+    """Read what a file says of itself. Raises `NotOurFile`."""
+    try:
+        with open_to_read(path) as file:
+            return _report(path, file)
+    except FileNotFoundError as error:
+        raise NotOurFile(f"There is no file {path}.") from error
+    except (OSError, KeyError, ValueError) as error:
+        raise NotOurFile(
+            f"{path} can't be read as a series of frames: {error}.", "It is no HDF5 file, or another program wrote it."
+        ) from error
+
+
+def _report(path: Path, file: h5py.File) -> FileReport:
+    instrument = file["/entry/instrument"]
+    detector = next(name for name, group in instrument.items() if _is_detector(group))
+    group = instrument[detector]
+    data, numbers = file[nexus.DATA], group["sequence_number"]
+    event = int(data.attrs.get(nexus.EVENT_ATTRIBUTE, 1))
+    readable = min(data.shape[0] * event, numbers.shape[0])
+    outcome = _text(file, f"{nexus.collection_group(detector)}/outcome")
+    return FileReport(
+        path=path,
+        detector=detector,
+        series=_text(file, "/entry/entry_identifier") or "",
+        started_at=_time(file, "/entry/start_time"),
+        ended_at=_time(file, "/entry/end_time"),
+        outcome=Outcome(outcome) if outcome else None,
+        reason=_text(file, f"{nexus.collection_group(detector)}/reason") or "",
+        readable=readable,
+        shape=data.shape[2:] if event > 1 else data.shape[1:],
+        dtype=str(data.dtype),
+        filters=[str(one) for one in data._filters],
+        nbytes=path.stat().st_size,
+        first_number=int(numbers[0]) if readable else None,
+        last_number=int(numbers[readable - 1]) if readable else None,
+        ledger=nexus.read_ledger(file, detector),
+        journal=journal_of(path).exists(),
+    )
+
+
+def _is_detector(group: Any) -> bool:
+    return isinstance(group, h5py.Group) and group.attrs.get("NX_class") == "NXdetector"
+
+
+def _text(file: h5py.File, name: str) -> str | None:
+    dataset = file.get(name)
+    return dataset.asstr()[()] if isinstance(dataset, h5py.Dataset) else None
+
+
+def _time(file: h5py.File, name: str) -> datetime | None:
+    text = _text(file, name)
+    return datetime.fromisoformat(text) if text else None

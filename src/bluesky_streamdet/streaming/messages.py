@@ -1,0 +1,208 @@
+"""What the planes, the REST service and its clients tell each other; each thing is defined once, here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bluesky_streamdet.core.rules import State
+from bluesky_streamdet.core.series import Outcome
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class LedgerReport(Model):
+    """The account of a series in whole frames; the sums that hold are in `core.ledger`."""
+
+    expected: int | None = None
+    received: int = 0
+    unique: int = 0
+    duplicate: int = 0
+    foreign: dict[str, int] = {}
+    malformed: dict[str, int] = {}
+    written: int = 0
+    live_only: int = 0
+    discarded: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    missing: int = 0
+    missing_ranges: list[tuple[int, int]] = []
+    pending: int = 0
+    late: int = 0
+    passes: int = 1
+
+
+class DatasetReport(Model):
+    """Where the frames of a series are, and of what kind they are; enough to describe them to Bluesky."""
+
+    dataset: str
+    """Path of the dataset in the file, of shape (frames, *shape), or (events, frames_per_event, *shape)."""
+    shape: tuple[int, ...]
+    """Of one frame."""
+    dtype: str
+    chunk_shape: tuple[int, ...]
+    frames_per_event: int = 1
+
+
+class SeriesReport(Model):
+    """One series, from arm to end. `outcome` is None until it is closed; `ledger.written` frames are readable now."""
+
+    id: str
+    detector: str
+    file: str | None = None
+    """Absolute path on the service's machine; None for a series that is not written."""
+    data: DatasetReport | None = None
+    """None until the first frame has told what the frames are like."""
+    armed_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    ledger: LedgerReport = LedgerReport()
+
+
+class OutputReport(Model):
+    """One port of the fan-out."""
+
+    name: str
+    address: str
+    kind: Literal["push", "pub"]
+    clients: int = 0
+    seen: int = 0
+    queued: int = 0
+    queued_bytes: int = 0
+    sent: int = 0
+    dropped: dict[str, int] = {}
+
+
+class SourceReport(Model):
+    """One endpoint that frames come from."""
+
+    endpoint: str
+    connected: int = 0
+    """Peers connected now."""
+    reconnects: int = 0
+    messages: int = 0
+
+
+class Status(Model):
+    """The whole state of a service. `revision` grows with each change, so that a client knows what is newer."""
+
+    detector: str
+    state: State | Literal["error"] = State.IDLE
+    error: str | None = None
+    """What went wrong, and what to do; the next series may start all the same."""
+    revision: int = 0
+    series: SeriesReport | None = None
+    """The one that is armed or runs."""
+    last_series: SeriesReport | None = None
+    between: LedgerReport = LedgerReport()
+    """Frames that came while no series was running."""
+    sources: list[SourceReport] = []
+    outputs: list[OutputReport] = []
+    slow: str | None = None
+    """Who pushes back right now: the disk, or an output that blocks by choice."""
+    frames_per_second: float = 0.0
+    megabytes_per_second: float = 0.0
+    seconds_without_data: float | None = None
+    resident_megabytes: float = 0.0
+    log_level: str = "INFO"
+
+
+class ArmRequest(Model):
+    """What a client asks of a series. Everything may be left out."""
+
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,80}$", description="made up when left out")
+    directory: str | None = Field(default=None, max_length=1000, description="inside the data directory")
+    name: str | None = Field(
+        default=None, max_length=200, description="of the file, without suffix; may hold {detector}, {id}"
+    )
+    expected_frames: int | None = Field(default=None, ge=1, description="left out: as many as the stream announces")
+    open_ended: bool = Field(default=False, description="go on until stop, whatever the stream announces")
+    quiet_seconds: float | None = Field(default=None, gt=0, description="end the series after so long without data")
+    frames_per_event: int = Field(default=1, ge=1, description="more than one: the dataset gets an axis for them")
+    save: bool = Field(default=True, description="false: forward and show, write nothing")
+    replace: bool = Field(default=False, description="replace an existing file")
+    metadata: dict[str, Any] = Field(default={}, description="goes into the file, under collection/parameters")
+
+
+class Arm(Model):
+    kind: Literal["arm"] = "arm"
+    request: ArmRequest
+
+
+class Stop(Model):
+    kind: Literal["stop"] = "stop"
+    expected_frames: int | None = None
+
+
+class Abort(Model):
+    kind: Literal["abort"] = "abort"
+
+
+class SetParameters(Model):
+    """Metadata that comes while a series runs."""
+
+    kind: Literal["parameters"] = "parameters"
+    parameters: dict[str, Any]
+
+
+class GetFrame(Model):
+    """Ask for the latest frame; its encoded parts follow the answer."""
+
+    kind: Literal["frame"] = "frame"
+
+
+class SetLogLevel(Model):
+    kind: Literal["log_level"] = "log_level"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Quit(Model):
+    """Drain and end the process."""
+
+    kind: Literal["quit"] = "quit"
+
+
+Command = Annotated[Arm | Stop | Abort | SetParameters | GetFrame | SetLogLevel | Quit, Field(discriminator="kind")]
+
+
+class Problem(Model):
+    """An error as it crosses a process or the network; `core.errors.BY_CODE` has the class."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class FrameReport(Model):
+    """What is needed to make an array of the parts that follow."""
+
+    series: str | None
+    number: int
+    shape: tuple[int, ...]
+    dtype: str
+    encoding: str
+    chunk: tuple[int, ...]
+    received: int
+    """ns since 1970."""
+
+
+class Request(Model):
+    """Control plane to data plane."""
+
+    number: int
+    command: Command
+
+
+class Answer(Model):
+    """Data plane to control plane: to request `number`, or, without one, a status on its own account."""
+
+    number: int | None = None
+    problem: Problem | None = None
+    status: Status | None = None
+    series: SeriesReport | None = None
+    frame: FrameReport | None = None

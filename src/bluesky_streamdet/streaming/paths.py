@@ -1,0 +1,84 @@
+"""Which files may be written: only such as lie in the data directory, and only such as do not exist unless asked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bluesky_streamdet.core.errors import FileTaken, PathRefused
+
+SUFFIXES = (".h5", ".hdf5", ".nxs")
+LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """Makes paths inside of `root`, whatever a request or a stream may ask for."""
+
+    root: Path
+
+    def file(self, directory: str | None, name: str, *, replace: bool = False) -> Path:
+        """The absolute path of a file that may be written.
+
+        directory: relative to the root, or absolute and inside of it. name: with or without one of `SUFFIXES`.
+        Raises `PathRefused` for a path outside of the root or one that can be no file, `FileTaken` when it exists.
+        """
+        root = self.root.resolve()
+        for text in (directory or "", name):
+            if "\0" in text or any(ord(letter) < 32 for letter in text):
+                raise PathRefused(f"The path {text!r} holds control characters.")
+        wanted = root / (directory or "") / name
+        if wanted.suffix not in SUFFIXES:
+            wanted = wanted.with_name(wanted.name + SUFFIXES[0])
+        path = self._resolved(wanted)
+        if not path.is_relative_to(root) or path == root:
+            raise PathRefused(
+                f"The file {str(wanted)!r} lies outside of the data directory {root}.",
+                "Give a path relative to the data directory, or change files.directory in the configuration.",
+            )
+        if len(path.name) > LONGEST_NAME or wanted.stem in SUFFIXES or path.stem in ("", ".", ".."):
+            raise PathRefused(f"{path.name[:60]!r} is no usable file name.")
+        if os.path.lexists(path) and not (replace and path.is_file()):
+            raise FileTaken(f"The file {path} exists.", "Choose another name, or ask to replace it.")
+        return path
+
+    def free_file(self, directory: str | None, name: str) -> Path:
+        """As `file`, but with a number added to the name while it is taken."""
+        stem, suffix = os.path.splitext(name)
+        if suffix not in SUFFIXES:
+            stem, suffix = name, ""
+        for number in range(10_000):
+            try:
+                return self.file(directory, f"{stem}_{number}{suffix}" if number else name)
+            except FileTaken:
+                continue
+        raise FileTaken(f"Ten thousand files called {name} exist.", "Tidy up the data directory.")
+
+    def prepare(self, path: Path) -> None:
+        """Make the folders of `path`. Raises `PathRefused` when nothing can be written there."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PathRefused(f"The folder {path.parent} can't be made: {error.strerror}.") from error
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PathRefused(f"The folder {path.parent} can't be written to.", "Mend its owner or mode.")
+
+    @staticmethod
+    def _resolved(path: Path) -> Path:
+        try:
+            return path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise PathRefused(f"The path {str(path)!r} can't be resolved: {error}.") from error
+
+
+def fill_in(template: str, detector: str, series: str) -> str:
+    """A file name from a template with {detector}, {id} and {date}. Raises `PathRefused` for other braces."""
+    date = datetime.now(UTC).strftime("%Y%m%d")
+    try:
+        return template.format(detector=detector, id=series, date=date)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise PathRefused(
+            f"The file name {template!r} has braces other than {{detector}}, {{id}}, {{date}}."
+        ) from error

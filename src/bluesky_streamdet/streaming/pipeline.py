@@ -1,0 +1,297 @@
+"""The data plane's one loop: take what has come, order it, write it, forward it, answer the control plane.
+
+It does nothing that could wait, but for the file: a slow disk pushes back through ZeroMQ to the detector, and so does an
+output that is told to block.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import zmq
+
+from bluesky_streamdet.catalog import CODECS
+from bluesky_streamdet.core.errors import Busy, MalformedMessage, NoSuchSeries, PathRefused, StreamdetError
+from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.receiver import Action, Begin, Deliver, Finish, Receiver
+from bluesky_streamdet.core.rules import State
+from bluesky_streamdet.core.series import Order
+from bluesky_streamdet.streaming.config import DataPlaneConfig
+from bluesky_streamdet.streaming.fanout import Output
+from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
+from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
+from bluesky_streamdet.streaming.recorder import SeriesRecorder
+from bluesky_streamdet.streaming.source import Source
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+BATCH_BYTES = 16 << 20
+"""So much is taken from a socket before it is ordered and written; a batch costs one extension of the file."""
+SHORTEST_FLUSH = 0.02
+"""Seconds between flushes at least, when frames come singly."""
+
+
+class Pipeline:
+    """Everything of one detector between its socket and the disk. Not thread-safe; `turn` is the loop's body.
+
+    clock: seconds, monotonic. on_change: called when something happened that clients want to know at once.
+    """
+
+    def __init__(
+        self,
+        config: DataPlaneConfig,
+        context: zmq.Context[zmq.Socket[bytes]],
+        clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.config = config
+        self.receiver = Receiver(config.wait.limits(), self._order_unarmed)
+        self.recorder: SeriesRecorder | None = None
+        self.last: SeriesReport | None = None
+        self.latest: Frame | None = None
+        self.latest_series: str | None = None
+        self.frames = self.bytes = 0
+        self.writing = 0.0
+        self._clock = clock
+        self._on_change = on_change
+        self._directory = DataDirectory(config.files.directory)
+        self._decoder = CODECS[config.codec].decoder()
+        self._dirty_since: float | None = None
+        self._flushed_at = 0.0
+        self._poller = zmq.Poller()
+        self.outputs: list[Output] = []
+        self.source = Source(config.source, context)
+        try:
+            self.outputs += [Output(output, context) for output in config.outputs]
+        except BaseException:
+            self.close()
+            raise
+        for socket in self.source.sockets:
+            self._poller.register(socket, zmq.POLLIN)
+
+    # What clients ask for.
+
+    def arm(self, request: ArmRequest) -> SeriesReport:
+        """Expect a series. Raises `Busy`, `PathRefused` or `FileTaken`; then nothing has changed."""
+        if self.receiver.current is not None:
+            raise Busy(
+                f"{self.config.detector} is busy: series {self.receiver.current} is {self.receiver.state}.",
+                "Wait for its end, or stop or abort it.",
+            )
+        id = request.id or _new_id()
+        path = None
+        if request.save:
+            name = fill_in(request.name or self.config.files.name, self.config.detector, id)
+            path = self._directory.file(request.directory, name, replace=request.replace)
+            self._directory.prepare(path)
+        recorder = SeriesRecorder(id, self.config.detector, path, request)
+        order = Order(id, request.expected_frames, request.open_ended, request.quiet_seconds)
+        self.receiver.arm(order, self._clock())
+        recorder.armed()
+        self.recorder = recorder
+        log.info("armed series %s, file %s", id, path)
+        return recorder.report()
+
+    def stop(self, expected: int | None) -> None:
+        """End the series after what is on its way has been taken."""
+        self._do(self.receiver.stop(self._clock(), expected))
+
+    def abort(self) -> None:
+        """End the series now."""
+        for output in self.outputs:
+            output.discard()
+        self._do(self.receiver.abort())
+
+    def set_parameters(self, parameters: dict[str, object]) -> SeriesReport:
+        """Add metadata to the series that is armed or runs. Raises `NoSuchSeries` when there is none."""
+        if self.recorder is None:
+            raise NoSuchSeries("No series is armed or running that the parameters could go to.")
+        self.recorder.set_parameters(parameters)
+        return self.recorder.report()
+
+    # The loop.
+
+    def turn(self, wait: float) -> None:
+        """Take what has come, waiting up to `wait` seconds for something; carry out what follows."""
+        idle = not self._take_all()
+        if idle:
+            self._flush_if_due(idle=True)
+            if self._poll(wait):
+                self._take_all()
+        self._tick()
+
+    @property
+    def blocked_by(self) -> Output | None:
+        """The output that the detector has to wait for."""
+        return next((output for output in self.outputs if output.blocked), None)
+
+    def register(self, socket: zmq.Socket[bytes]) -> None:
+        """Wake the loop when something comes at this socket too."""
+        self._poller.register(socket, zmq.POLLIN)
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for output in self.outputs:
+            output.close()
+        self.source.close()
+
+    def _poll(self, wait: float) -> bool:
+        if self.blocked_by is None:
+            due = self._flush_due()
+            wait = wait if due is None else max(0.0, min(wait, due - self._clock()))
+            return bool(self._poller.poll(wait * 1000))
+        # Frames are there, but an output blocks: wait for that client, not for more frames.
+        for output in self.outputs:
+            if output.blocked:
+                output.socket.poll(min(wait, 0.05) * 1000, zmq.POLLOUT)
+                output.flush()
+        return False
+
+    def _take_all(self) -> bool:
+        """Take a batch from each socket. False when nothing had come."""
+        took = False
+        for index in range(len(self.source.sockets)):
+            if self.blocked_by is not None:
+                break
+            took = self._take(index) or took
+        return took
+
+    def _take(self, index: int) -> bool:
+        decode, received = self._decoder.decode, time.time_ns
+        events: list[Event] = []
+        took = False
+        for parts in self.source.take(index, BATCH, BATCH_BYTES):
+            took = True
+            try:
+                events += decode(parts, received())
+            except MalformedMessage as error:
+                self._do(self.receiver.receive(events, self._clock()))
+                events = []
+                self.receiver.malformed(error.reason, self._clock())
+                log.warning("malformed message: %s", error)
+        if events:
+            self._do(self.receiver.receive(events, self._clock()))
+        return took
+
+    def _tick(self) -> None:
+        now = self._clock()
+        self._do(self.receiver.tick(now))
+        for output in self.outputs:
+            output.flush()
+        self._flush_if_due(idle=False)
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Begin():
+                    self._begin(action)
+                case Deliver():
+                    self._deliver(action)
+                case Finish():
+                    self._finish(action)
+
+    def _begin(self, action: Begin) -> None:
+        series, start = action.series, action.start
+        if self.recorder is None or self.recorder.id != series.id:
+            self.recorder = self._unarmed_recorder(series.id, start)
+        self.recorder.begin(series, start)
+        announced = start or SeriesStart()
+        announced = SeriesStart(
+            announced.series,
+            announced.position,
+            str(self.recorder.path or ""),
+            series.ledger.expected,
+            announced.metadata,
+            announced.save,
+        )
+        for output in self.outputs:
+            output.start(announced)
+        log.info("series %s started", series.id)
+        self._on_change()
+
+    def _deliver(self, action: Deliver) -> None:
+        assert self.recorder is not None
+        frames = action.frames
+        before = time.perf_counter()
+        self.recorder.write(frames)
+        self.writing += time.perf_counter() - before
+        for output in self.outputs:
+            output.send(frames)
+        self.latest, self.latest_series = frames[-1], action.series.id
+        self.frames += len(frames)
+        self.bytes += sum(len(part) for frame in frames for part in frame.parts)  # type: ignore[arg-type]
+        if self._dirty_since is None:
+            self._dirty_since = self._clock()
+
+    def _finish(self, action: Finish) -> None:
+        assert self.recorder is not None
+        self.recorder.finish(action.series)
+        for output in self.outputs:
+            output.end(SeriesEnd(action.series.key))
+        self.last = self.recorder.report()
+        self.recorder = None
+        self._dirty_since = None
+        self._on_change()
+
+    # Flushing: often enough that clients see frames soon, seldom enough that it costs nothing.
+
+    def _flush_due(self) -> float | None:
+        if self._dirty_since is None:
+            return None
+        return self._flushed_at + SHORTEST_FLUSH
+
+    def _flush_if_due(self, *, idle: bool) -> None:
+        if self._dirty_since is None or self.recorder is None:
+            return
+        now = self._clock()
+        late = now - self._dirty_since >= self.config.files.flush_seconds
+        if late or (idle and now - self._flushed_at >= SHORTEST_FLUSH):
+            self._dirty_since = None
+            self._flushed_at = now
+            before = time.perf_counter()
+            changed = self.recorder.flush()
+            self.writing += time.perf_counter() - before
+            if changed:
+                self._on_change()
+
+    # Series that nobody armed.
+
+    def _order_unarmed(self, start: SeriesStart | None) -> Order | None:
+        if self.config.unarmed == "ignore":
+            return None
+        return Order(_new_id(), quiet=self.config.wait.quiet_seconds)
+
+    def _unarmed_recorder(self, id: str, start: SeriesStart | None) -> SeriesRecorder:
+        files = self.config.files
+        request = ArmRequest(id=id, replace=files.replace)
+        note, failure = "", None
+        proposed = start.filename if start is not None else None
+        if start is not None and not start.save:
+            return SeriesRecorder(id, self.config.detector, None, request)
+        if proposed and files.stream_names:
+            try:
+                path = self._directory.file(None, proposed, replace=files.replace)
+                self._directory.prepare(path)
+                return SeriesRecorder(id, self.config.detector, path, request)
+            except StreamdetError as error:
+                note = f"the stream's own file name was refused: {error.message}"
+                log.warning("series %s: %s", id, note)
+        try:
+            path = self._directory.free_file(None, fill_in(files.name, self.config.detector, id))
+            self._directory.prepare(path)
+        except PathRefused as error:
+            path, failure = None, error
+        return SeriesRecorder(id, self.config.detector, path, ArmRequest(id=id), note, failure)
+
+    @property
+    def state(self) -> State:
+        return self.receiver.state
+
+
+def _new_id() -> str:
+    """Sorts by time, and is unique among services that share a data directory."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:6]}"

@@ -1,0 +1,1 @@
+"""Pixel work, each a pure function."""

@@ -1,0 +1,81 @@
+"""Bitshuffle and LZ4 as HDF5's filter 32008 stores it, and as DECTRIS detectors send it.
+
+A blob is a header of 12 bytes (decoded size as big-endian uint64, block size in bytes as big-endian uint32), then for
+each block its compressed size (big-endian uint32) and its LZ4 data, then the last (elements modulo 8) elements as they
+are. Source: the bitshuffle project's HDF5 filter, https://github.com/kiyo-masui/bitshuffle.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+from bluesky_streamdet.core.errors import MalformedMessage, MissingLibrary
+
+HEADER = struct.Struct(">QI")
+_block_size = struct.Struct(">I").unpack_from
+
+
+def verify(blob: Buffer, nbytes: int, itemsize: int) -> None:
+    """Check that `blob` can be a frame of `nbytes` decoded bytes: its header, and that its blocks end where it ends.
+
+    The blocks are not decompressed. Raises `MalformedMessage`.
+    """
+    view = memoryview(blob)
+    size = view.nbytes
+    if size < HEADER.size:
+        raise MalformedMessage("compressed blob too short", f"{size} bytes")
+    total, block = HEADER.unpack_from(view)
+    if total != nbytes:
+        raise MalformedMessage("compressed blob of another size", f"it says {total} bytes, the header {nbytes}")
+    if block == 0 or block % (8 * itemsize):
+        raise MalformedMessage("compressed blob with an impossible block size", f"{block}")
+    tail = nbytes % (8 * itemsize)
+    end = size - tail
+    position = HEADER.size
+    try:
+        for _ in range(-(-(nbytes - tail) // block)):
+            position += 4 + _block_size(view, position)[0]
+    except struct.error:
+        position = -1
+    if position != end:
+        raise MalformedMessage("compressed blob cut or too long", f"{size} bytes")
+
+
+def decode(blob: Buffer, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """The array of `shape` and `dtype` in `blob`. Raises `MalformedMessage` when it does not decode."""
+    kind = np.dtype(dtype)
+    wanted = int(np.prod(shape)) * kind.itemsize
+    verify(blob, wanted, kind.itemsize)
+    block = HEADER.unpack_from(memoryview(blob))[1]
+    payload = np.frombuffer(blob, np.uint8, offset=HEADER.size)
+    try:
+        return _bitshuffle().decompress_lz4(payload, shape, kind, block // kind.itemsize)
+    except (RuntimeError, ValueError) as error:
+        raise MalformedMessage("compressed blob does not decode", str(error)) from error
+
+
+def encode(array: NDArray[Any]) -> bytes:
+    """`array` as a blob of HDF5's filter 32008."""
+    array = np.ascontiguousarray(array)
+    elements = max(8192 // array.itemsize // 8 * 8, 128)
+    body = _bitshuffle().compress_lz4(array, elements)
+    return HEADER.pack(array.nbytes, elements * array.itemsize) + body.tobytes()
+
+
+@cache
+def _bitshuffle() -> ModuleType:
+    try:
+        import bitshuffle
+    except ImportError as error:
+        raise MissingLibrary(
+            "Decoding bslz4 frames for a viewer needs the library 'bitshuffle'.",
+            "It has wheels for Python 3.11 and 3.12: `pip install bitshuffle`. Files are written without it.",
+        ) from error
+    return bitshuffle
