@@ -10,7 +10,7 @@ file grows, with both writers of documents. docs/explanations/decisions has the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
@@ -203,11 +203,6 @@ class ResourceDocuments:
         A datum that nobody refers to harms nobody; its frame is skipped.
         """
         self._introduced = "run_start" in self._resource
-
-
-def expected_layout(shape: Sequence[int], dtype: str, frames_per_event: int) -> FrameLayout:
-    """What frames will be like, for a description that is wanted before the first of them."""
-    return FrameLayout(tuple(int(length) for length in shape), dtype, frames_per_event=frames_per_event)
 
 
 def with_columns(layout: FrameLayout, columns: Mapping[str, str]) -> FrameLayout:

@@ -100,9 +100,9 @@ def check_payload(form: FrameFormat, parts: Sequence[Buffer]) -> None:
     """Check number and lengths of the payload parts. Raises `MalformedMessage`."""
     if len(parts) != form.parts:
         raise MalformedMessage("wrong number of parts", f"{len(parts)} of payload instead of {form.parts}")
-    wanted = form.nbytes // form.parts
+    wanted, compressed = form.nbytes // form.parts, form.encoding == BSLZ4
     for part in parts:
-        if form.encoding == BSLZ4:
+        if compressed:
             bslz4.verify(part, wanted, int(form.dtype[2:]))
         elif (size := memoryview(part).nbytes) != wanted:
             raise MalformedMessage(

@@ -1,12 +1,14 @@
 """What a stream says, whatever its wire format: a series starts, frames come, the series ends.
 
 The payload of a frame stays as it travelled: encoded, and uncopied (any object with the buffer protocol, such as a
-`zmq.Frame`). Only a transform or a viewer decodes it.
+view of ZeroMQ's own memory). Only a transform or a viewer decodes it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -19,7 +21,8 @@ RAW = "none"
 """Bytes of a C-contiguous array."""
 
 
-class FrameFormat(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class FrameFormat:
     """What all frames of a series share.
 
     shape: of the whole frame, slowest axis first, such as (rows, columns).
@@ -33,12 +36,12 @@ class FrameFormat(msgspec.Struct, frozen=True):
     encoding: str
     chunk: tuple[int, ...]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of a decoded frame."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def parts(self) -> int:
         """How many payload parts a frame has."""
         return math.prod(self.shape) // max(1, math.prod(self.chunk))

@@ -15,7 +15,7 @@ the place, the value and the values that are allowed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ class RestConfig(Section):
     """Where the service answers, and to whom.
 
     host, port: port 0 takes any that is free. api_key_file: a file that holds the key, for a service whose key shall
-    outlive it; otherwise each start makes a new one. allowed_hosts: names by which clients may call this machine, besides
-    those it has.
+    outlive it; otherwise each start makes a new one. allowed_hosts: names that clients may call this machine by,
+    besides those it has.
     """
 
     host: str = "127.0.0.1"
@@ -172,7 +172,7 @@ def _validated(values: dict[str, Any], name: str, environ: Mapping[str, str], pl
     try:
         config = ServiceConfig.model_validate(values).detectors[name]
     except ValidationError as error:
-        raise ConfigError(*in_words(error, ServiceConfig, where)) from error
+        raise ConfigError(in_words(error, ServiceConfig, where)) from error
     # The data plane, the records and their readers must agree on it wherever each of them runs.
     config.files.directory = config.files.directory.expanduser().absolute()
     return config
@@ -194,9 +194,8 @@ def _with_environment(
     return detector, variables
 
 
-def _with(values: Any, path: tuple[str, ...], value: Any) -> dict[str, Any]:
+def _with(values: Any, path: Sequence[str], value: Any) -> dict[str, Any]:
     """A copy of `values` with `value` at `path`."""
     values = values if isinstance(values, dict) else {}
-    if len(path) > 1:
-        value = _with(values.get(path[0]), path[1:], value)
-    return {**values, path[0]: value}
+    first, *rest = path
+    return {**values, first: _with(values.get(first), rest, value) if rest else value}

@@ -15,15 +15,15 @@ Place = Callable[[Path], str]
 LONGEST_VALUE = 80
 
 
-def in_words(error: ValidationError, model: type[BaseModel], place: Place | None = None) -> tuple[str, str]:
-    """Message, one line for each thing that is wrong with the input of `model`, and hint."""
+def in_words(error: ValidationError, model: type[BaseModel], place: Place | None = None) -> str:
+    """Everything that is wrong with the input of `model`, one line for each."""
     # Unknown settings first: one that is mistyped is missing as well, and the former says why.
     found = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    messages = []
+    lines = []
     for one in found:
         where = f"{place(one['loc'])}: " if place is not None else ""
-        messages.append(f"{where}{_complaint(one, model)}.")
-    return "\n".join(messages), _hint(found[0], model)
+        lines.append(f"{where}{_complaint(one, model)}.".replace("?.", "?"))
+    return "\n".join(lines)
 
 
 def _complaint(error: Any, model: type[BaseModel]) -> str:
@@ -31,7 +31,7 @@ def _complaint(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(step) for step in path) or "the whole"
     match error["type"]:
         case "extra_forbidden":
-            return f"there is no setting {name}"
+            return f"there is no setting {name}{_instead(model, path)}"
         case "missing":
             return f"{name} is missing"
         case "literal_error":
@@ -44,15 +44,11 @@ def _complaint(error: Any, model: type[BaseModel]) -> str:
     return f"{name} is {_shown(error['input'])}; it {text[:1].lower()}{text[1:]}"
 
 
-def _hint(error: Any, model: type[BaseModel]) -> str:
-    if error["type"] not in {"extra_forbidden", "missing"}:
-        return ""
-    path: Path = error["loc"]
+def _instead(model: type[BaseModel], path: Path) -> str:
+    """What may have been meant by the unknown name at the end of `path`."""
     keys = sorted(_keys_at(model, path[:-1]))
-    close = difflib.get_close_matches(str(path[-1]), keys, n=1) if error["type"] == "extra_forbidden" else []
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"There may stand: {', '.join(keys)}." if keys else ""
+    close = difflib.get_close_matches(str(path[-1]), keys, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there may stand {', '.join(keys)}" if keys else ""
 
 
 def _shown(value: object) -> str:

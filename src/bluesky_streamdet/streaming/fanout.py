@@ -17,8 +17,10 @@ from bluesky_streamdet.codecs.codec import Message
 from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.config import OutputConfig
 from bluesky_streamdet.streaming.messages import OutputReport
-from bluesky_streamdet.streaming.source import COPY_BELOW, ConnectionWatch, open_socket
+from bluesky_streamdet.streaming.source import ConnectionWatch, open_socket
 
+COPY_BELOW = 64 << 10
+"""Smaller payloads are copied into ZeroMQ, which is cheaper there than keeping count of who still uses them."""
 SOCKET_QUEUE = 16
 """Messages for each client inside of ZeroMQ; what is more waits in our own queue, where it can be counted."""
 MOST_ANNOUNCEMENTS = 100

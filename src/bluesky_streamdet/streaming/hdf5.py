@@ -134,10 +134,11 @@ class SeriesFile:
         self._format = form
         event = () if self._event == 1 else (self._event,)
         chunk = (*(1 for _ in event), *form.chunk)
-        if form.encoding not in FILTERS and form.nbytes <= SHARED_FRAME_BYTES and form.parts == 1:
-            self._together = _together(form.nbytes, self._event)
+        if form.encoding not in FILTERS and form.parts == 1:
+            self._together = frames_per_chunk(form.nbytes, self._event)
+        if self._together > 1:
             chunk = (*event, *form.shape)
-        self._shared = _SharedChunk(self._together, form.nbytes)
+            self._shared = _SharedChunk(self._together, form.nbytes)
         rows = max(1, self._together // self._event)
         data = group.create_dataset(
             "data",
@@ -261,8 +262,10 @@ class SeriesFile:
                 raise WriteFailed(f"The file {self.path} can't be closed: {error}.") from error
 
 
-def _together(nbytes: int, event: int) -> int:
-    """How many frames share a chunk: a whole number of events."""
+def frames_per_chunk(nbytes: int, event: int = 1) -> int:
+    """How many raw frames of `nbytes` share a chunk: a whole number of events of `event` frames, or one frame."""
+    if nbytes > SHARED_FRAME_BYTES or event * nbytes > SHARED_CHUNK_BYTES:
+        return 1
     frames = max(1, min(SHARED_CHUNK_FRAMES, SHARED_CHUNK_BYTES // nbytes))
     return max(event, frames // event * event)
 

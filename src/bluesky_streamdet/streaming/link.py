@@ -30,6 +30,8 @@ KEPT_ANSWERS = 100
 """Answers that the data plane keeps for a control plane that does not read; more than one can ask at a time."""
 LINGER = 1000
 """Milliseconds that the last messages of an ending data plane may take to leave."""
+LAST_WORDS = 50
+"""Milliseconds of silence after which nothing more of an ended data plane is on its way."""
 LONGEST_IPC_PATH = 100
 """An ipc endpoint is a path in a fixed buffer of the operating system, of 107 characters on Linux."""
 
@@ -78,9 +80,11 @@ class ControlEnd:
         return answer, parts
 
     async def close(self) -> None:
-        """Close the link. Who still waits for an answer gets `ServiceUnreachable`."""
+        """Take what came last, and close. Who still waits for an answer gets `ServiceUnreachable`."""
         self._reader.cancel()
         await asyncio.wait([self._reader])
+        while await self._socket.poll(LAST_WORDS):
+            self._take(await self._socket.recv_multipart())
         self._socket.close()
         self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -90,19 +94,21 @@ class ControlEnd:
 
     async def _read(self) -> None:
         while True:
-            parts: list[bytes] = await self._socket.recv_multipart()
-            try:
-                answer = Answer.model_validate_json(parts[0])
-            except ValidationError as error:
-                log.warning("the data plane sent what is no answer: %s", error)
-                continue
-            if answer.number is None:
-                self._on_answer(answer)
-                continue
-            future = self._asked.get(answer.number)
-            # Nobody waits for the answer any more when its deadline is over.
-            if future is not None and not future.done():
-                future.set_result((answer, parts[1:]))
+            self._take(await self._socket.recv_multipart())
+
+    def _take(self, parts: list[bytes]) -> None:
+        try:
+            answer = Answer.model_validate_json(parts[0])
+        except ValidationError as error:
+            log.warning("the data plane sent what is no answer: %s", error)
+            return
+        if answer.number is None:
+            self._on_answer(answer)
+            return
+        future = self._asked.get(answer.number)
+        # Nobody waits for the answer any more when its deadline is over.
+        if future is not None and not future.done():
+            future.set_result((answer, parts[1:]))
 
 
 class DataEnd:

@@ -15,7 +15,7 @@ import zmq
 
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.core.errors import Busy, MalformedMessage, NoSuchSeries, PathRefused, StreamdetError
-from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.core.receiver import Action, Begin, Deliver, Finish, Receiver
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
@@ -223,7 +223,7 @@ class Pipeline:
             output.send(frames)
         self.latest, self.latest_series = frames[-1], action.series.id
         self.frames += len(frames)
-        self.bytes += sum(len(part) for frame in frames for part in frame.parts)  # type: ignore[arg-type]
+        self.bytes += sum(map(payload_bytes, frames))
         if self._dirty_since is None:
             self._dirty_since = self._clock()
 

@@ -1,0 +1,32 @@
+"""The detector of a benchmark: a process that sends one series as fast as it is taken. Prints nothing but its address."""
+
+from __future__ import annotations
+
+import sys
+
+import zmq
+from workloads import BANK, WORKLOADS, Workload
+
+
+def send_series(workload: Workload, socket: zmq.Socket[bytes]) -> None:
+    payloads = workload.payloads()
+    copy = len(payloads[0]) < 256 << 10
+    sys.stdin.readline()
+    socket.send(b'{"htype":"header","msg_number":0,"filename":""}')
+    template = workload.header_template()
+    for number in range(workload.frames):
+        socket.send_multipart((template % (number + 1, number), payloads[number % BANK]), copy=copy)
+    socket.send(b'{"htype":"series_end","msg_number":%d}' % (workload.frames + 1))
+
+
+def main() -> None:
+    workload = WORKLOADS[sys.argv[1]]
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        socket.sndhwm = workload.queue
+        socket.bind("tcp://127.0.0.1:*")
+        print(socket.last_endpoint.decode(), flush=True)
+        send_series(workload, socket)
+
+
+if __name__ == "__main__":
+    main()

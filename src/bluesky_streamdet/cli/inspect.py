@@ -1,0 +1,86 @@
+"""`streamdet inspect`: what a file holds, and whether it can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bluesky_streamdet.streaming.inspect import FileReport
+    from bluesky_streamdet.streaming.messages import LedgerReport
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="a file that streamdet wrote, or was writing when it died")],
+    json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
+) -> None:
+    """Print the ledger, the layout and a verdict; exit 1 when the series in the file is not complete."""
+    from bluesky_streamdet.streaming.inspect import inspect as read
+
+    report = read(file)
+    if json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        _show(report)
+    raise typer.Exit(0 if report.complete else 1)
+
+
+def _show(report: FileReport) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"[bold]{report.path}[/bold]", highlight=False)
+    console.print(_layout(report))
+    if report.ledger is not None:
+        console.print(ledger_table(report.ledger))
+    style = "green" if report.complete else "bold red"
+    console.print(f"[{style}]{report.verdict}[/{style}]", highlight=False)
+
+
+def _layout(report: FileReport) -> Table:
+    from rich.table import Table
+
+    numbers = "none" if report.first_number is None else f"{report.first_number} to {report.last_number}"
+    rows = {
+        "detector": report.detector,
+        "series": report.series,
+        "started": report.started_at or "unknown",
+        "ended": report.ended_at or "not yet, or never",
+        "frames": f"{report.readable} readable, numbers {numbers}",
+        "each": f"{' x '.join(map(str, report.shape))} {report.dtype}",
+        "filters": ", ".join(report.filters) or "none",
+        "size": f"{report.nbytes / 1e6:,.1f} MB",
+        "in Python": f'h5py.File("{report.path.name}")["/entry/data/data"]'
+        + (", after import hdf5plugin" if report.filters else ""),
+    }
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in rows.items():
+        table.add_row(f"[dim]{name}[/dim]", str(value))
+    return table
+
+
+def ledger_table(ledger: LedgerReport) -> Table:
+    """The account of a series, for people."""
+    from rich.table import Table
+
+    table = Table(title="ledger, in whole frames", title_justify="left")
+    table.add_column("")
+    table.add_column("frames", justify="right")
+    table.add_column("why")
+    for name, value in ledger.model_dump(exclude={"missing_ranges"}).items():
+        if isinstance(value, dict):
+            table.add_row(name, str(sum(value.values())), ", ".join(f"{why}: {count}" for why, count in value.items()))
+        else:
+            table.add_row(name, "unknown" if value is None else str(value), _remark(name, ledger))
+    return table
+
+
+def _remark(name: str, ledger: LedgerReport) -> str:
+    if name != "missing" or not ledger.missing_ranges:
+        return ""
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in ledger.missing_ranges[:8]]
+    return "numbers " + ", ".join(shown) + (", …" if len(ledger.missing_ranges) > 8 else "")

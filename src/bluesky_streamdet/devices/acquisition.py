@@ -1,0 +1,310 @@
+"""One detector from arm to stop, in plain calls: what both faces of a device do, and nothing of Bluesky.
+
+A *run* is what lies between stage and unstage. It fills one file, as long as all frames that were asked for are handed out
+in documents. When frames are left over, because the plan was paused in the middle of a point, or a wait failed, the next
+frames go into a new file, and the service cuts the old one to what was handed out. So the files hold, row by row, what the
+documents say, for readers that only count rows too (Tiled is one).
+
+The rules it keeps: nothing is announced before the service says that it can be read; each wait has a deadline; after
+`close`, whatever happened, the next run works. Methods block, and may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from bluesky_streamdet.core.errors import ConfigError, DeadlineExceeded, FramesLost, ServiceUnreachable
+from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.devices.drivers import UNLIMITED
+from bluesky_streamdet.devices.runfile import RunFile, expected_layout
+from bluesky_streamdet.devices.setup import Setup
+from bluesky_streamdet.devices.waiting import FrameWait, in_words, place
+from bluesky_streamdet.devices.watch import Client, PendingFrames, SeriesWatch
+from bluesky_streamdet.documents import FrameLayout, Named
+from bluesky_streamdet.streaming.messages import ArmRequest, DatasetReport, SeriesReport
+from bluesky_streamdet.transforms.masks import counts
+
+log = logging.getLogger(__name__)
+
+
+class Acquisition:
+    """The runs of one device, one after the other. `file` is the newest, and stays to be read when the run is over."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.file: RunFile | None = None
+        self._name = ""
+        self._frames_per_event = 1
+        self._client: Client | None = None
+        self._lock = threading.RLock()
+        self._interrupted = False
+        self._described: FrameLayout | None = None
+        self._last_data: DatasetReport | None = None
+        self._listener: Callable[[], None] = lambda: None
+
+    # A run.
+
+    @property
+    def is_open(self) -> bool:
+        return self._client is not None
+
+    def open(self, name: str, frames_per_event: int, listener: Callable[[], None] = lambda: None) -> None:
+        """Arm the service for a run. `listener` is called, in any thread, when there is news of it.
+
+        Raises `ServiceUnreachable`, `Busy`, `PathRefused` or `FileTaken`; then nothing has changed.
+        """
+        with self._lock:
+            self.close()
+            self._name, self._frames_per_event, self._listener = name, frames_per_event, listener
+            self._interrupted = False
+            self._described = None
+            client = self.setup.connect(self.setup.url)
+            try:
+                last = client.status().last_series
+                self._last_data = last.data if last is not None and last.data is not None else self._last_data
+                self.file = self._new_file(client, 0)
+            except BaseException:
+                client.close()
+                raise
+            self._client = client
+
+    def start(self, events: int, exposure: float, *, external: bool = False, step: bool = False) -> PendingFrames:
+        """Have the detector take the frames of so many events, of `exposure` seconds each; do not wait for them.
+
+        external: triggers come by cable; then the detector is armed only. step: one trigger of a step scan, of which more
+        will follow, and each of which is read before the next.
+        """
+        with self._lock:
+            file = self._file_for_more(handed_out=step)
+            frames = events * self._frames_per_event
+            armed = (frames, exposure, external)
+            if file.armed != armed:
+                # Arming anew starts a new series on the detector, with a header that ends the old one.
+                file = self._next_file() if file.asked else file
+                self.setup.driver.arm(frames, UNLIMITED if step else 1, exposure, external)
+                file.armed = armed
+            pending = self._pending(file, file.asked, file.asked + frames, exposure)
+            file.pending = [pending]
+            file.asked += frames
+            if not external:
+                self.setup.driver.trigger()
+            return pending
+
+    def settle(self) -> None:
+        """Begin a new file if the old one has frames left over from an interruption."""
+        with self._lock:
+            self._file_for_more(handed_out=False)
+
+    def until(self, frames: int, exposure: float) -> PendingFrames:
+        """Wait until the run has `frames` frames, as `frames_written` counts them, of those that were asked for."""
+        with self._lock:
+            file = self._running()
+            target = frames - file.events_before * self._frames_per_event
+            pending = self._pending(file, min(file.written, target), target, exposure)
+            file.pending.append(pending)
+            return pending
+
+    def pause(self) -> None:
+        """The plan is interrupted: hold the deadlines. The detector goes on with what it was asked for."""
+        with self._lock:
+            if self.file is not None:
+                self._interrupted = True
+                for one in self.file.pending:
+                    one.wait.pause()
+                self.file.watch.wake()
+
+    def resume(self) -> None:
+        with self._lock:
+            if self.file is not None:
+                for one in self.file.pending:
+                    one.wait.resume(self.setup.clock())
+                self.file.watch.wake()
+
+    def close(self) -> None:
+        """End the run: after all its frames if they are there, otherwise at once. Ends all waits without an error.
+
+        Raises `FramesLost` when the service finds the series incomplete, unless a wait has said so already.
+        """
+        with self._lock:
+            client, file = self._client, self.file
+            if client is None or file is None:
+                return
+            failed, short = file.failed, file.short
+            file.end_waits()
+            try:
+                self.setup.driver.disarm()
+                report = self._end_series(client, file, abort=short)
+            except ServiceUnreachable as error:
+                if not failed:
+                    raise
+                log.warning("detector %s: the series could not be ended: %s", self._name, error)
+                return
+            finally:
+                self._client = None
+                file.watch.close()
+                client.close()
+            if not failed and not short and report.outcome is not Outcome.COMPLETE:
+                raise _incomplete(report)
+
+    def abort_any(self) -> SeriesReport | None:
+        """Abort whatever series the service has, whoever armed it; None when it has none."""
+        client = self.setup.connect(self.setup.url)
+        try:
+            series = client.status().series
+            return client.abort(series.id) if series is not None else None
+        finally:
+            client.close()
+
+    # What there is to tell.
+
+    @property
+    def events(self) -> int:
+        """Whole events of the run that can be read."""
+        return self.file.events_before + self.file.events if self.file is not None else 0
+
+    @property
+    def frames_written(self) -> int:
+        """Frames of the run that can be read, without those left over from an interruption."""
+        file = self.file
+        return file.events_before * self._frames_per_event + file.written if file is not None else 0
+
+    @property
+    def frames_missing(self) -> int:
+        """Frames of the newest file's series that are known to be missing."""
+        return self.file.report.ledger.missing if self.file is not None else 0
+
+    def documents(self, events: int | None = None) -> list[Named]:
+        """The documents of all events before `events` that were not handed out; without it, of all that can be read.
+
+        Raises `ConfigError` when the frames are not as they were described.
+        """
+        with self._lock:
+            file = self.file
+            if file is None:
+                return []
+            self._take_back_dropped(file)
+            ready = file.events if events is None else min(file.events, events - file.events_before)
+            return file.hand_out(ready, self.setup, self._name, self._described)
+
+    def layout(self) -> FrameLayout:
+        """What the frames of this run are, or will be, like. Raises `ConfigError` when nobody knows before the first."""
+        if self._described is None:
+            report = self._running().report
+            self._described = expected_layout(report, self._last_data, self._frames_per_event, self.setup)
+        return self._described
+
+    @property
+    def source(self) -> str:
+        """Where the data come from, for data keys."""
+        detector = self.file.report.detector if self.file is not None else self._name
+        return f"{self.setup.url}/{detector}"
+
+    def total(self) -> float:
+        """Counts of the latest frame, without masked pixels; NaN when the service shows no frame of this run."""
+        client, file = self._client, self.file
+        if client is None or file is None:
+            return float("nan")
+        header, pixels = client.frame()
+        return counts(pixels) if header.series == file.report.id else float("nan")
+
+    def __repr__(self) -> str:
+        file = self.file
+        state = "staged" if self.is_open else "idle"
+        if file is None:
+            return f"{state}, nothing written yet"
+        ledger, outcome = file.report.ledger, file.report.outcome
+        verdict = f", {outcome}" if outcome is not None else ""
+        return f"{state}, {place(file.report)}, {ledger.written} frames written, lost: {in_words(ledger)}{verdict}"
+
+    # Files.
+
+    def _running(self) -> RunFile:
+        if self._client is None or self.file is None:
+            raise ConfigError(f"{self._name or 'The detector'} is not staged.", "Stage it first, as every plan does.")
+        return self.file
+
+    def _file_for_more(self, *, handed_out: bool) -> RunFile:
+        file = self._running()
+        interrupted = self._interrupted
+        self._take_back_dropped(file)
+        return self._next_file() if file.leftover(handed_out=handed_out or interrupted) else file
+
+    def _take_back_dropped(self, file: RunFile) -> None:
+        if self._interrupted:
+            file.take_back()
+            self._interrupted = False
+
+    def _next_file(self) -> RunFile:
+        """End the file, cut to what was handed out of it, and begin another."""
+        client, old = self._client, self._running()
+        assert client is not None
+        old.end_waits()
+        self.setup.driver.disarm()
+        kept = old.announced * self._frames_per_event
+        whole = kept == old.asked and old.report.ledger.unique <= kept
+        closed = old.report.outcome is not None
+        report = self._end_series(client, old, abort=not kept, keep=None if whole else kept)
+        if whole and kept and report.outcome is not Outcome.COMPLETE:
+            raise _incomplete(report)
+        if closed and 0 < kept < report.ledger.written:
+            raise FramesLost(
+                f"Detector {report.detector}: {place(report)} is closed, and {report.ledger.written - kept} frames in it "
+                "belong to no event; the images of later events could not be told from them.",
+                "End the plan here, and run it again.",
+            )
+        old.watch.close()
+        self.file = self._new_file(client, old.events_before + old.announced)
+        return self.file
+
+    def _new_file(self, client: Client, events_before: int) -> RunFile:
+        choice = self.setup.path_provider(self._name)
+        stream = self.setup.asset_docs == "stream"
+        request = ArmRequest(
+            directory=str(choice.directory_path),
+            name=choice.filename,
+            open_ended=True,
+            frames_per_event=self._frames_per_event if stream else 1,
+            metadata={"device": self._name},
+        )
+        watch = SeriesWatch(client, client.arm(request))
+        watch.listen(self._listener)
+        return RunFile(watch, choice, self._frames_per_event, events_before)
+
+    def _end_series(self, client: Client, file: RunFile, *, abort: bool, keep: int | None = None) -> SeriesReport:
+        """Stop or abort the series of a file, and wait until it is closed."""
+        report = file.report
+        if report.outcome is not None:
+            return report
+        if abort:
+            client.abort(report.id)
+        elif keep is not None:
+            client.stop(report.id, keep_frames=keep)
+        else:
+            client.stop(report.id, None if report.ledger.unique > file.asked else file.asked or None)
+        clock, watch = self.setup.clock, file.watch
+        deadline = clock() + self.setup.margin
+        changes = watch.changes
+        while (report := watch.current(ask=True)).outcome is None:
+            if clock() >= deadline:
+                raise DeadlineExceeded(
+                    f"Detector {report.detector}: series {report.id} was not closed within {self.setup.margin:g} s; "
+                    f"{place(report)} is still open.",
+                    "Look at the status of the service: it says what it waits for, such as a slow disk.",
+                )
+            watch.changed_since(changes, deadline - clock())
+            changes = watch.changes
+        return report
+
+    def _pending(self, file: RunFile, base: int, target: int, exposure: float) -> PendingFrames:
+        clock = self.setup.clock
+        wait = FrameWait(file.report, base, target, exposure, self.setup.margin, clock())
+        return PendingFrames(file.watch, wait, clock)
+
+
+def _incomplete(report: SeriesReport) -> FramesLost:
+    return FramesLost(
+        f"Detector {report.detector}: series {report.id} ended {report.outcome}: {report.reason or in_words(report.ledger)}.",
+        f"All frames that the plan asked for are in {place(report)}; `streamdet inspect` has the ledger.",
+    )

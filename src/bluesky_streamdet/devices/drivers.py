@@ -1,0 +1,80 @@
+"""How a detector itself is made to take frames; the service only receives them.
+
+Write one for your detector: three methods, blocking, that raise what its control library raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from bluesky_streamdet.sim.client import SimulatedDetectorClient
+
+UNLIMITED = 1_000_000
+"""Triggers to arm for in a step scan, of which nobody knows the length: more than any will have."""
+
+
+@runtime_checkable
+class DetectorDriver(Protocol):
+    """Arms, triggers and disarms one detector.
+
+    Each `arm` is a series of the detector's own: a header in its stream, frames, and an end once it is disarmed.
+    """
+
+    def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
+        """Get ready for `triggers` triggers of `frames` frames of `exposure` seconds, by software or by cable."""
+        ...
+
+    def trigger(self) -> None:
+        """Start the frames of one trigger; do not wait for them."""
+        ...
+
+    def disarm(self) -> None:
+        """Stop, in whatever state the detector is. Calling it twice is no error."""
+        ...
+
+
+class ExternalDriver:
+    """Of a detector that somebody else arms and triggers: another device in the plan, or the vendor's program."""
+
+    def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
+        pass
+
+    def trigger(self) -> None:
+        pass
+
+    def disarm(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "ExternalDriver()"
+
+
+class SimulatedDriver:
+    """Of `streamdet simulate`, by its control port, such as "tcp://127.0.0.1:5555". Connected while armed only."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._client: SimulatedDetectorClient | None = None
+
+    def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
+        from bluesky_streamdet.sim.client import SimulatedDetectorClient
+
+        if self._client is None:
+            self._client = SimulatedDetectorClient(self.endpoint)
+        self._client.arm(frames=frames, triggers=triggers, exposure=exposure, external=external)
+
+    def trigger(self) -> None:
+        assert self._client is not None, "arm comes before trigger"
+        self._client.trigger()
+
+    def disarm(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                client.disarm()
+            finally:
+                client.close()
+
+    def __repr__(self) -> str:
+        return f"SimulatedDriver({self.endpoint!r})"

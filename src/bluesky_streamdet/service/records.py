@@ -1,0 +1,162 @@
+"""The last series of a service, on disk, so that their accounts outlive it: one JSON file for each.
+
+They lie in `.streamdet/series` of the data directory, which services of several detectors may share; each service
+reads, completes and removes only its own detector's. A file is replaced as a whole, so that a crash leaves the old one
+or the new.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+
+log = logging.getLogger(__name__)
+
+KEPT = 100
+FOLDER = Path(".streamdet", "series")
+LOST = "not written when the data plane died"
+
+
+class OnDisk(Protocol):
+    """What a file says of itself; `streaming.inspect.FileReport` does."""
+
+    @property
+    def series(self) -> str: ...
+    @property
+    def outcome(self) -> Outcome | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def readable(self) -> int: ...
+    @property
+    def ledger(self) -> LedgerReport | None: ...
+
+
+class SeriesRecords:
+    """The newest `kept` series of one detector, in memory and on disk.
+
+    `note` is for each news and only remembers; `save` writes, and may be called in another thread.
+    """
+
+    def __init__(self, directory: Path, detector: str, kept: int = KEPT) -> None:
+        self._folder = directory / FOLDER
+        self._detector = detector
+        self._kept = kept
+        self._series: dict[str, SeriesReport] = {}
+        self._surplus: list[str] = []
+
+    def load(self) -> None:
+        """Read what is there, and make sure that more can be written. Raises `ConfigError` when it can't."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            files = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+        except OSError as error:
+            raise ConfigError(
+                f"The data directory {self._folder.parent.parent} can't be used: {error.strerror}.",
+                "Set files.directory to a folder that this user may write to.",
+            ) from error
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"The folder {self._folder} can't be written to.", "Mend its owner or mode.")
+        for file in files:
+            report = _read(file)
+            if report is not None and report.detector == self._detector:
+                self._series[report.id] = report
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._series
+
+    def get(self, id: str) -> SeriesReport | None:
+        return self._series.get(id)
+
+    def newest_first(self) -> list[SeriesReport]:
+        return list(reversed(self._series.values()))
+
+    def unfinished(self) -> list[SeriesReport]:
+        """Series that were armed or running when their service died."""
+        return [report for report in self._series.values() if report.outcome is None]
+
+    def note(self, report: SeriesReport) -> bool:
+        """Remember the newest account of a series. True when it says more than other counts."""
+        known = self._series.get(report.id)
+        self._series[report.id] = report
+        if known is None:
+            surplus = list(self._series)[: -self._kept]
+            self._surplus += surplus
+            for id in surplus:
+                del self._series[id]
+            return True
+        counts = {"ledger": known.ledger}
+        return report.model_copy(update=counts) != known
+
+    def save(self, report: SeriesReport) -> None:
+        """Write one series to disk, and remove the oldest of too many. Raises `OSError`."""
+        temporary = self._folder / f".{report.id}.{os.getpid()}.tmp"
+        temporary.write_text(report.model_dump_json(), encoding="utf-8")
+        os.replace(temporary, self._file(report.id))
+        while self._surplus:
+            self._file(self._surplus.pop()).unlink(missing_ok=True)
+
+    def _file(self, id: str) -> Path:
+        return self._folder / f"{id}.json"
+
+
+def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> SeriesReport:
+    """The last word on a series whose data plane died.
+
+    disk: what its file says, None when there is no readable one. A file that was closed has had the last word already.
+    """
+    if disk is not None and disk.outcome is not None:
+        return report.model_copy(
+            update={
+                "outcome": disk.outcome,
+                "reason": disk.reason,
+                "ledger": disk.ledger or report.ledger,
+                "ended_at": report.ended_at or datetime.now(UTC),
+            }
+        )
+    return report.model_copy(
+        update={
+            "outcome": Outcome.INTERRUPTED,
+            "reason": reason,
+            "ledger": _settled(report.ledger, disk.readable if disk is not None else 0),
+            "ended_at": report.ended_at or datetime.now(UTC),
+        }
+    )
+
+
+def _settled(ledger: LedgerReport, readable: int) -> LedgerReport:
+    """The account with what is on disk as written, and what was on its way as failed; its sums hold."""
+    settled = readable + ledger.live_only + sum(ledger.discarded.values()) + sum(ledger.failed.values())
+    # The file may be ahead of the last news of it.
+    unique = max(ledger.unique, settled)
+    lost = unique - settled
+    failed = {**ledger.failed, LOST: lost} if lost else ledger.failed
+    others = ledger.duplicate + sum(ledger.foreign.values()) + sum(ledger.malformed.values())
+    missing = ledger.missing if ledger.expected is None else max(0, ledger.expected - unique)
+    return ledger.model_copy(
+        update={
+            "written": readable,
+            "unique": unique,
+            "received": unique + others,
+            "failed": failed,
+            "missing": missing,
+            "pending": 0,
+        }
+    )
+
+
+def _read(file: Path) -> SeriesReport | None:
+    try:
+        return SeriesReport.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        log.warning("the record %s can't be read and is left alone: %s", file, error)
+        return None

@@ -1,0 +1,230 @@
+"""Keeps a data plane running, knows what it does, and tells it what to do.
+
+A data plane that dies is started anew, and what was running is closed as interrupted, with what is on disk. The status
+says so until the next series begins. Nothing here waits for a data plane without a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from bluesky_streamdet.core.errors import StreamdetError
+from bluesky_streamdet.service.board import StatusBoard
+from bluesky_streamdet.service.config import DetectorConfig
+from bluesky_streamdet.service.dataplane import COMMAND, DataPlaneProcess, NotRunning
+from bluesky_streamdet.service.predecessor import PidFile
+from bluesky_streamdet.service.serieslog import Describe, SeriesLog, describe
+from bluesky_streamdet.streaming.messages import Answer, Command, Status
+
+log = logging.getLogger(__name__)
+
+BACKOFF = (0.0, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before the first, second, … start after a death; the last of them for all that follow."""
+STABLE = 30.0
+"""A data plane that has lived so many seconds is trusted again."""
+PULSE = 0.25
+"""Seconds between looks at a data plane that says nothing."""
+
+
+class Supervisor:
+    """One data plane and all that is known of it. Lives in one event loop; `start` it, and `close` it whatever happens.
+
+    describe: tells what a file holds that was left behind. command, backoff: how a data plane is started, and how long
+    after a death. clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        config: DetectorConfig,
+        describe: Describe = describe,
+        command: Sequence[str] = COMMAND,
+        backoff: Sequence[float] = BACKOFF,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.restarts = 0
+        self.series = SeriesLog(config.files.directory, config.detector, describe, clock)
+        self.board = StatusBoard(Status(detector=config.detector, log_level=config.log_level), clock)
+        self._command = command
+        self._backoff = backoff
+        self._clock = clock
+        self._pid_file = PidFile(config.files.directory, config.detector)
+        self._plane: DataPlaneProcess | None = None
+        self._latest: Status | None = None
+        self._heard = clock()
+        self._trouble: str | None = None
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # Life.
+
+    async def start(self) -> None:
+        """Start a data plane and await its first status. Raises `StreamdetError` when it can't be started."""
+        await self._pid_file.wait_for_predecessor(self.config.watch.drain)
+        await self.series.start()
+        plane = await self._launch()
+        self._tasks = [
+            asyncio.create_task(self._keep_running(plane), name="data plane"),
+            asyncio.create_task(self._look_for_silence(), name="pulse"),
+        ]
+
+    async def close(self) -> None:
+        """Let the data plane drain and end; what it can't finish in time is closed as interrupted."""
+        self._closing = True
+        if self._plane is not None and not await self._plane.quit(self.config.watch.drain):
+            log.warning("the data plane did not end within %g s and is killed", self.config.watch.drain)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._plane is not None:
+            await self._lay_out(self._plane, "the service ended before the series was finished")
+        await self.series.close()
+        self.board.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a series can be taken now."""
+        return self._plane is not None and self._silence() < self.config.watch.silent
+
+    # What it is told to do.
+
+    async def ask(self, command: Command) -> tuple[Answer, list[bytes]]:
+        """Have the data plane do something. Raises its error, `NotRunning` or `DeadlineExceeded`."""
+        plane = self._plane
+        if plane is None:
+            raise NotRunning(f"The data plane does not run. {self._trouble or ''}".rstrip())
+        answer, parts = await plane.ask(command, self.config.watch.answer)
+        if answer.status is not None and plane is self._plane:
+            self._take(answer.status)
+        return answer, parts
+
+    async def kill(self) -> None:
+        """End a data plane that answers no more, and await the verdict on what was running."""
+        plane = self._plane
+        while plane is not None and plane is self._plane:
+            revision = self.board.status.revision
+            await plane.kill()
+            await self.board.newer_than(revision)
+
+    def forget_trouble(self) -> None:
+        """Somebody has begun a new series; what went wrong before is in the records."""
+        self._trouble = None
+        self._publish()
+
+    # The data plane's process.
+
+    async def _launch(self) -> DataPlaneProcess:
+        plane = DataPlaneProcess(self.config.data_plane(), self._take, self._command)
+        try:
+            self._pid_file.write(await plane.start())
+            await plane.ready(self.config.watch.start)
+        except BaseException:
+            await plane.close()
+            raise
+        self._plane = plane
+        self._publish()
+        return plane
+
+    async def _keep_running(self, plane: DataPlaneProcess) -> None:
+        deaths = 0
+        while True:
+            born = self._clock()
+            await plane.ended.wait()
+            if self._closing:
+                return
+            deaths = deaths + 1 if self._clock() - born < STABLE else 1
+            await self._mourn(plane)
+            plane = await self._relaunch(deaths)
+
+    async def _mourn(self, plane: DataPlaneProcess) -> None:
+        why = f"At {datetime.now():%H:%M:%S} {plane.why_it_ended()}"  # noqa: DTZ005, for people here and now
+        log.warning("%s", why)
+        self._trouble = f"{why}. It is being started again."
+        lost = await self._lay_out(plane, plane.why_it_ended())
+        self._trouble = f"{why}{lost}. It is started again by itself; the next series may begin."
+        self._publish()
+
+    async def _lay_out(self, plane: DataPlaneProcess, reason: str) -> str:
+        """Let go of a data plane, and close what it was doing. Returns what was lost, in words."""
+        await plane.close()
+        self._plane = None
+        latest, self._latest = self._latest, None
+        self._pid_file.remove()
+        ran = latest.series if latest is not None else None
+        if ran is None:
+            return ""
+        final = await self.series.interrupt(ran, reason)
+        where = f", {final.ledger.written} frames of it are readable in {final.file}" if final.file else ""
+        return f" while series {final.id} was {latest.state if latest else ''}{where}"
+
+    async def _relaunch(self, deaths: int) -> DataPlaneProcess:
+        while True:
+            await asyncio.sleep(self._backoff[min(deaths, len(self._backoff)) - 1])
+            try:
+                plane = await self._launch()
+            except StreamdetError as error:
+                deaths += 1
+                self._trouble = f"The data plane can't be started again: {error}"
+                log.warning("%s", self._trouble)
+                self._publish()
+            else:
+                self.restarts += 1
+                log.warning("the data plane was started again")
+                return plane
+
+    # What is known.
+
+    def _take(self, status: Status) -> None:
+        self._heard = self._clock()
+        before = self._latest
+        self._latest = status
+        for report in (status.last_series, status.series):
+            if report is not None:
+                self.series.note(report)
+        if before is not None and status.series is not None and before.series is None:
+            self._trouble = None
+        self._publish()
+
+    async def _look_for_silence(self) -> None:
+        while True:
+            await asyncio.sleep(PULSE)
+            plane, latest = self._plane, self._latest
+            if plane is None or latest is None or self._silence() < self.config.watch.slow:
+                continue
+            self._publish()
+            if self._silence() >= self.config.watch.silent and latest.series is None:
+                log.warning("the data plane has been silent for %.0f s and is started anew", self._silence())
+                await plane.kill()
+
+    def _silence(self) -> float:
+        return self._clock() - self._heard
+
+    def _publish(self) -> None:
+        self.board.put(self._status())
+
+    def _status(self) -> Status:
+        """What the data plane said last, with what only the control plane can know."""
+        config = self.config
+        status = self._latest or Status(detector=config.detector, log_level=config.log_level)
+        changes: dict[str, object] = {"last_series": status.last_series or self.series.last}
+        if self._trouble is not None:
+            changes["error"] = self._trouble
+        if self._plane is None:
+            changes["state"] = "error"
+        elif self._silence() >= config.watch.slow and self._latest is not None:
+            changes |= self._in_silence(status)
+        return status.model_copy(update=changes)
+
+    def _in_silence(self, status: Status) -> dict[str, object]:
+        file = status.series.file if status.series is not None else None
+        text = f"silent for {self._silence():.0f} s{f' while writing {file}' if file else ''}"
+        changes: dict[str, object] = {"slow": f"the data plane, {text}"}
+        if self._silence() >= self.config.watch.silent:
+            hint = "Its disk may hang. Abort the series to have it started anew." if file else "It is started anew."
+            changes |= {"state": "error", "error": f"The data plane has been {text}. {hint}"}
+        return changes
