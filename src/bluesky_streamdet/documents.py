@@ -1,10 +1,11 @@
 """What Bluesky is told of frames in a file: data keys, stream_resource and stream_datum, or resource and datum.
 
-Plain dicts in the form of event-model 1.24, made from a description of the file. It reads no file, and knows no Bluesky.
+Plain dicts in the form of event-model 1.24, made from a description of the file. It reads no file, and knows no
+Bluesky.
 
 The rules it keeps: ranges are disjoint, increasing, in whole events, and end where the caller says that the file can be
-read. Shapes have no leading 1 and name the way in which events join ("stack"): the one form that Tiled can read while the
-file grows, with both writers of documents. docs/explanations/decisions has the reasons.
+read. Shapes have no leading 1 and name the way in which events join ("stack"): the one form that Tiled can read while
+the file grows, with both writers of documents. docs/explanations/decisions has the reasons.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ AssetDocs = Literal["stream", "resource"]
 class FrameLayout:
     """What the frames of a file are like.
 
-    shape: of one frame, slowest axis first. dtype: NumPy's type string. chunk_shape: of the dataset, one number for each
-    of its axes. frames_per_event: more than one when the dataset has an axis for them, (events, frames, *shape).
+    shape: of one frame, slowest axis first. dtype: NumPy's type string. chunk_shape: of the dataset, one number for
+    each of its axes. frames_per_event: more than one when the dataset has an axis for them, (events, frames, *shape).
     columns: paths of datasets with one number for each frame, by name; see `COLUMNS`.
     """
 
@@ -58,8 +59,8 @@ class FrameLayout:
 def file_uri(path: str, path_map: Mapping[str, str] | None = None) -> str:
     """The URI by which readers find a file that the service knows as `path`.
 
-    path_map: prefixes of the service's paths, and what readers have in their place; the longest that fits counts. Spaces
-    and the like stay as they are, as Tiled takes the path literally.
+    path_map: prefixes of the service's paths, and what readers have in their place; the longest that fits counts.
+    Spaces and the like stay as they are, as Tiled takes the path literally.
     """
     path = reader_path(path, path_map)
     return f"file://localhost{'' if path.startswith('/') else '/'}{path}"
@@ -97,7 +98,7 @@ def column_key(name: str, source: str) -> Document:
 
 
 def data_keys(layout: FrameLayout, name: str, source: str, separator: str = "_") -> dict[str, Document]:
-    """All keys that a stream of `name` has: the frames under its name, each column under name, separator and its own."""
+    """All keys of a stream: the frames under `name`, each column under that, the separator, and its own name."""
     keys = {name: image_key(layout, source)}
     keys.update({f"{name}{separator}{column}": column_key(column, source) for column in layout.columns})
     return keys
@@ -112,8 +113,8 @@ def _dims(layout: FrameLayout) -> list[str]:
 class AssetDocuments(Protocol):
     """The documents of one file, in their order, and how far they have been handed out.
 
-    announced: events handed out. `up_to` hands out what is new, up to so many events; `take_back` forgets documents that
-    nobody took, because the RunEngine was interrupted between asking for them and emitting them.
+    announced: events handed out. `up_to` hands out what is new, up to so many events; `take_back` forgets documents
+    that nobody took, because the RunEngine was interrupted between asking for them and emitting them.
     """
 
     announced: int

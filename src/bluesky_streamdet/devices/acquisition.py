@@ -1,9 +1,9 @@
 """One detector from arm to stop, in plain calls: what both faces of a device do, and nothing of Bluesky.
 
-A *run* is what lies between stage and unstage. It fills one file, as long as all frames that were asked for are handed out
-in documents. When frames are left over, because the plan was paused in the middle of a point, or a wait failed, the next
-frames go into a new file, and the service cuts the old one to what was handed out. So the files hold, row by row, what the
-documents say, for readers that only count rows too (Tiled is one).
+A *run* is what lies between stage and unstage. It fills one file, as long as all frames that were asked for are handed
+out in documents. When frames are left over, because the plan was paused in the middle of a point, or a wait failed, the
+next frames go into a new file, and the service cuts the old one to what was handed out. So the files hold, row by row,
+what the documents say, for readers that only count rows too (Tiled is one).
 
 The rules it keeps: nothing is announced before the service says that it can be read; each wait has a deadline; after
 `close`, whatever happened, the next run works. Methods block, and may be called from any thread.
@@ -22,11 +22,15 @@ from bluesky_streamdet.devices.runfile import RunFile, expected_layout
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.waiting import FrameWait, in_words, place
 from bluesky_streamdet.devices.watch import Client, PendingFrames, SeriesWatch
-from bluesky_streamdet.documents import FrameLayout, Named
+from bluesky_streamdet.documents import FrameLayout, Named, ResourceDocuments
 from bluesky_streamdet.streaming.messages import ArmRequest, DatasetReport, SeriesReport
 from bluesky_streamdet.transforms.masks import counts
 
 log = logging.getLogger(__name__)
+
+
+class RunClosed(ConfigError):
+    """Frames were asked for outside of a run: before it, or when the plan had ended it already."""
 
 
 class Acquisition:
@@ -70,39 +74,53 @@ class Acquisition:
                 raise
             self._client = client
 
-    def start(self, events: int, exposure: float, *, external: bool = False, step: bool = False) -> PendingFrames:
+    def start(
+        self, events: int, exposure: float, *, external: bool = False, step: bool = False, patience: float | None = None
+    ) -> PendingFrames:
         """Have the detector take the frames of so many events, of `exposure` seconds each; do not wait for them.
 
-        external: triggers come by cable; then the detector is armed only. step: one trigger of a step scan, of which more
-        will follow, and each of which is read before the next.
+        external: triggers come by cable; then the detector is armed only. step: one trigger of a step scan, of which
+        more will follow, and each of which is read before the next. patience: seconds that a frame may take, if not the
+        exposure and the margin.
         """
+        if events < 1:
+            raise ConfigError(f"{self._name} can't take frames for {events} events.", "Ask for at least one event.")
         with self._lock:
             file = self._file_for_more(handed_out=step)
             frames = events * self._frames_per_event
             armed = (frames, exposure, external)
-            if file.armed != armed:
+            if file.armed != armed and self.setup.driver.arms:
                 # Arming anew starts a new series on the detector, with a header that ends the old one.
                 file = self._next_file() if file.asked else file
                 self.setup.driver.arm(frames, UNLIMITED if step else 1, exposure, external)
                 file.armed = armed
-            pending = self._pending(file, file.asked, file.asked + frames, exposure)
+            pending = self._pending(file, file.asked, file.asked + frames, exposure, patience)
             file.pending = [pending]
             file.asked += frames
             if not external:
                 self.setup.driver.trigger()
             return pending
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether the plan was interrupted while frames were being taken, and nothing was asked for since."""
+        return self._interrupted and self.file is not None and self.file.short
+
+    def check_open(self) -> None:
+        """Raises `RunClosed` outside of a run."""
+        self._running()
+
     def settle(self) -> None:
         """Begin a new file if the old one has frames left over from an interruption."""
         with self._lock:
             self._file_for_more(handed_out=False)
 
-    def until(self, frames: int, exposure: float) -> PendingFrames:
+    def until(self, frames: int, exposure: float, *, patience: float | None = None) -> PendingFrames:
         """Wait until the run has `frames` frames, as `frames_written` counts them, of those that were asked for."""
         with self._lock:
             file = self._running()
             target = frames - file.events_before * self._frames_per_event
-            pending = self._pending(file, min(file.written, target), target, exposure)
+            pending = self._pending(file, min(file.written, target), target, exposure, patience)
             file.pending.append(pending)
             return pending
 
@@ -189,17 +207,32 @@ class Acquisition:
             return file.hand_out(ready, self.setup, self._name, self._described)
 
     def layout(self) -> FrameLayout:
-        """What the frames of this run are, or will be, like. Raises `ConfigError` when nobody knows before the first."""
+        """What the frames of this run are, or will be, like.
+
+        Raises `ConfigError` when nobody knows before the first.
+        """
         if self._described is None:
             report = self._running().report
             self._described = expected_layout(report, self._last_data, self._frames_per_event, self.setup)
         return self._described
 
     @property
+    def detector(self) -> str:
+        """What the service calls the detector."""
+        return self.file.report.detector if self.file is not None else self._name
+
+    @property
     def source(self) -> str:
         """Where the data come from, for data keys."""
-        detector = self.file.report.detector if self.file is not None else self._name
-        return f"{self.setup.url}/{detector}"
+        return f"{self.setup.url}/{self.detector}"
+
+    @property
+    def last_datum(self) -> str:
+        """The id of the newest event's datum, when documents are resource and datum."""
+        documents = self.file.documents if self.file is not None else None
+        if not isinstance(documents, ResourceDocuments):
+            raise ConfigError(f"{self._name} has no frame to read yet.", "Trigger it first.")
+        return documents.datum_ids[-1]
 
     def total(self) -> float:
         """Counts of the latest frame, without masked pixels; NaN when the service shows no frame of this run."""
@@ -222,7 +255,7 @@ class Acquisition:
 
     def _running(self) -> RunFile:
         if self._client is None or self.file is None:
-            raise ConfigError(f"{self._name or 'The detector'} is not staged.", "Stage it first, as every plan does.")
+            raise RunClosed(f"{self._name or 'The detector'} is not staged.", "Stage it first, as every plan does.")
         return self.file
 
     def _file_for_more(self, *, handed_out: bool) -> RunFile:
@@ -240,6 +273,12 @@ class Acquisition:
         """End the file, cut to what was handed out of it, and begin another."""
         client, old = self._client, self._running()
         assert client is not None
+        if not self.setup.driver.arms and old.report.outcome is None and old.report.started_at is not None:
+            raise ConfigError(
+                f"{self._name} has frames left over from an interrupted or failed point, and can't begin a new file for "
+                "those to come: the detector is in the middle of a series that somebody else has armed.",
+                "Run the plan again, or give the device a driver that arms the detector.",
+            )
         old.end_waits()
         self.setup.driver.disarm()
         kept = old.announced * self._frames_per_event
@@ -250,7 +289,7 @@ class Acquisition:
             raise _incomplete(report)
         if closed and 0 < kept < report.ledger.written:
             raise FramesLost(
-                f"Detector {report.detector}: {place(report)} is closed, and {report.ledger.written - kept} frames in it "
+                f"Detector {report.detector}: {place(report)} is closed, and {report.ledger.written - kept} of its frames "
                 "belong to no event; the images of later events could not be told from them.",
                 "End the plan here, and run it again.",
             )
@@ -297,14 +336,14 @@ class Acquisition:
             changes = watch.changes
         return report
 
-    def _pending(self, file: RunFile, base: int, target: int, exposure: float) -> PendingFrames:
+    def _pending(self, file: RunFile, base: int, target: int, exposure: float, patience: float | None) -> PendingFrames:
         clock = self.setup.clock
-        wait = FrameWait(file.report, base, target, exposure, self.setup.margin, clock())
+        wait = FrameWait(file.report, base, target, exposure, patience or exposure + self.setup.margin, clock())
         return PendingFrames(file.watch, wait, clock)
 
 
 def _incomplete(report: SeriesReport) -> FramesLost:
     return FramesLost(
-        f"Detector {report.detector}: series {report.id} ended {report.outcome}: {report.reason or in_words(report.ledger)}.",
+        f"Detector {report.detector}: series {report.id} is {report.outcome}: {report.reason or in_words(report.ledger)}.",
         f"All frames that the plan asked for are in {place(report)}; `streamdet inspect` has the ledger.",
     )

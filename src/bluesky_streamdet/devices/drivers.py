@@ -18,8 +18,11 @@ UNLIMITED = 1_000_000
 class DetectorDriver(Protocol):
     """Arms, triggers and disarms one detector.
 
-    Each `arm` is a series of the detector's own: a header in its stream, frames, and an end once it is disarmed.
+    Each `arm` is a series of the detector's own: a header in its stream, frames, and an end once it is disarmed. `arms`
+    is False for a driver that does not do that, because somebody else does.
     """
+
+    arms: bool
 
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
         """Get ready for `triggers` triggers of `frames` frames of `exposure` seconds, by software or by cable."""
@@ -37,6 +40,8 @@ class DetectorDriver(Protocol):
 class ExternalDriver:
     """Of a detector that somebody else arms and triggers: another device in the plan, or the vendor's program."""
 
+    arms = False
+
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
         pass
 
@@ -53,6 +58,8 @@ class ExternalDriver:
 class SimulatedDriver:
     """Of `streamdet simulate`, by its control port, such as "tcp://127.0.0.1:5555". Connected while armed only."""
 
+    arms = True
+
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self._client: SimulatedDetectorClient | None = None
@@ -60,9 +67,8 @@ class SimulatedDriver:
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
         from bluesky_streamdet.sim.client import SimulatedDetectorClient
 
-        if self._client is None:
-            self._client = SimulatedDetectorClient(self.endpoint)
-        self._client.arm(frames=frames, triggers=triggers, exposure=exposure, external=external)
+        client = self._client = self._client or SimulatedDetectorClient(self.endpoint)
+        client.arm(frames=frames, triggers=triggers, exposure=exposure, external=external)
 
     def trigger(self) -> None:
         assert self._client is not None, "arm comes before trigger"

@@ -1,7 +1,7 @@
 """Where files go and what they are called: path providers, ours or ophyd-async's.
 
-A path provider is called with the device's name for each file, and returns something with `directory_path` and `filename`
-(without suffix). A relative directory lies inside the service's data directory; an absolute one has to.
+A path provider is called with the device's name for each file, and returns something with `directory_path` and
+`filename` (without suffix). A relative directory lies inside the service's data directory; an absolute one has to.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ class SessionPaths:
     """
 
     def __init__(
-        self, proposal: str = "", session: str = "today", clock: Callable[[], datetime] = lambda: datetime.now().astimezone()
+        self,
+        proposal: str = "",
+        session: str = "today",
+        clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     ) -> None:
         self.proposal = proposal
         self.session = session

@@ -68,7 +68,10 @@ class RunFile:
         return any(one.wait.error is not None for one in self.pending)
 
     def leftover(self, *, handed_out: bool) -> bool:
-        """Whether the next frames need a new file. handed_out: whether all that was asked for should have been by now."""
+        """Whether the next frames need a new file.
+
+        handed_out: whether all that was asked for should have been by now.
+        """
         report = self.report
         if report.outcome is not None or self.short or self.failed or report.ledger.unique > self.asked:
             return True
@@ -102,8 +105,8 @@ class RunFile:
         layout = layout_of(report, report.data, self.frames_per_event, setup)
         if described is not None and not described.same_frames(layout):
             raise ConfigError(
-                f"Detector {report.detector} sends frames of shape {layout.shape} and type {layout.dtype}, but was described "
-                f"with shape {described.shape} and type {described.dtype} before the first of them.",
+                f"Detector {report.detector} sends frames of shape {layout.shape} and type {layout.dtype}, but was "
+                f"described with shape {described.shape} and type {described.dtype} before the first of them.",
                 "Give the device the right shape and dtype, or take one frame with `count` before the fly scan.",
             )
         if setup.asset_docs == "resource":
@@ -117,7 +120,9 @@ def layout_of(report: SeriesReport, data: DatasetReport, frames_per_event: int, 
     return with_columns(layout, {name: f"/entry/instrument/{report.detector}/{name}" for name in setup.columns})
 
 
-def expected_layout(report: SeriesReport, last: DatasetReport | None, frames_per_event: int, setup: Setup) -> FrameLayout:
+def expected_layout(
+    report: SeriesReport, last: DatasetReport | None, frames_per_event: int, setup: Setup
+) -> FrameLayout:
     """What frames will be like, before the first of them: as the device was told, otherwise as in the series before.
 
     Raises `ConfigError` when nobody knows.

@@ -13,6 +13,8 @@ from bluesky_streamdet.devices.watch import Client
 from bluesky_streamdet.documents import COLUMNS, AssetDocs
 
 DEFAULT_URL = "http://127.0.0.1:8010"
+DEFAULT_MARGIN = 10.0
+DEFAULT_COLUMNS = ("sequence_number",)
 
 
 def connect(url: str) -> Client:
@@ -24,17 +26,18 @@ def connect(url: str) -> Client:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """url: of the service. driver: makes the detector take frames; left out, somebody else does; a string is the control
-    port of a simulated detector.
+    """url: of the service. driver: makes the detector take frames; left out, somebody else does; a string is the
+    control port of a simulated detector.
 
     path_provider: where files go; a string is a directory inside the data directory. path_map: prefixes of paths on the
     service's machine, and what they are called where data are read.
 
-    asset_docs: "stream", or "resource" for databroker 1.x and Mongo. columns: numbers of each frame to announce beside it,
-    of `documents.COLUMNS`. shape, dtype: of a frame; wanted only for a fly scan that is the first thing a detector does.
+    asset_docs: "stream", or "resource" for databroker 1.x and Mongo. columns: numbers of each frame to announce beside
+    it, of `documents.COLUMNS`. shape, dtype: of a frame; wanted only for a fly scan that is the first thing a detector
+    does.
 
-    margin: seconds that a frame may take beyond its exposure. totals: whether an event holds the counts of its last frame,
-    which costs fetching it. connect: makes the client of a service from its URL.
+    margin: seconds that a frame may take beyond its exposure. totals: whether an event holds the counts of its last
+    frame, which costs fetching it. connect: makes the client of a service from its URL.
     """
 
     url: str = DEFAULT_URL
@@ -42,10 +45,10 @@ class Setup:
     path_provider: PathProvider = field(default_factory=lambda: StaticPaths(""))
     path_map: Mapping[str, str] = field(default_factory=dict)
     asset_docs: AssetDocs = "stream"
-    columns: Sequence[str] = ("sequence_number",)
+    columns: Sequence[str] = DEFAULT_COLUMNS
     shape: Sequence[int] | None = None
     dtype: str | None = None
-    margin: float = 10.0
+    margin: float = DEFAULT_MARGIN
     totals: bool = True
     connect: Callable[[str], Client] = connect
     separator: str = "_"

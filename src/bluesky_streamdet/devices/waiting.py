@@ -1,7 +1,7 @@
 """Whether the frames that a plan asked for are on disk: reports in, verdict out. No thread, no clock, no network.
 
-The rule it keeps: a wait ends with the frames, or with an error that names detector, frame, file and what to do. It ends
-at once when the ledger says that frames are lost, and otherwise when none came for the exposure and a margin.
+The rule it keeps: a wait ends with the frames, or with an error that names detector, frame, file and what to do. It
+ends at once when the ledger says that frames are lost, and otherwise when none came for the exposure and a margin.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
 class FrameWait:
     """Waits for frames of one series, from the one after `base` up to `target`, as rows of its file.
 
-    patience: seconds that may pass without a new frame, of which `exposure` belong to the frame itself. report: the series
-    as it was when the frames were asked for. now: seconds, of a clock that only goes forward.
+    patience: seconds that may pass without a new frame, of which `exposure` belong to the frame itself. report: the
+    series as it was when the frames were asked for. now: seconds, of a clock that only goes forward.
 
-    `done` is set when the frames are there, when the wait failed, with `error`, and by `end`. `paused` holds the deadline.
+    `done` is set when the frames are there, when the wait failed, with `error`, and by `end`. `paused` holds the
+    deadline.
     """
 
     def __init__(
-        self, report: SeriesReport, base: int, target: int, exposure: float, margin: float, now: float
+        self, report: SeriesReport, base: int, target: int, exposure: float, patience: float, now: float
     ) -> None:
         self.base = base
         self.target = target
@@ -29,7 +30,7 @@ class FrameWait:
         self.error: StreamdetError | None = None
         self.paused = False
         self._exposure = exposure
-        self._patience = exposure + margin
+        self._patience = patience
         self._lost_before = lost(report.ledger)
         self._deadline = now + self._patience
 
@@ -38,7 +39,10 @@ class FrameWait:
         return None if self.paused else self._deadline - now
 
     def see(self, report: SeriesReport, now: float) -> bool:
-        """Take in a report. True when the wait is over. Raises `FramesLost` and `DeadlineExceeded`, also when asked again."""
+        """Take in a report.
+
+        True when the wait is over. Raises `FramesLost` and `DeadlineExceeded`, also when asked again.
+        """
         if self.error is not None:
             raise self.error
         if self.done:
@@ -86,8 +90,8 @@ class FrameWait:
         return FramesLost(
             f"Detector {report.detector} lost frames that the plan asked for: {in_words(ledger)}; "
             f"{self._share(ledger)} are in {place(report)}.",
-            f"Take the point or the scan again; `streamdet inspect` on the file, and the status of the service, have the "
-            f"ledger of series {report.id}.",
+            f"Take the point or the scan again; `streamdet inspect` shows the file's ledger, and the service's status that "
+            f"of series {report.id}.",
         )
 
     def _ended_early(self, report: SeriesReport) -> FramesLost:
@@ -101,7 +105,7 @@ class FrameWait:
     def _too_late(self, report: SeriesReport) -> DeadlineExceeded:
         return DeadlineExceeded(
             f"Detector {report.detector}: frame {self.written + 1} of series {report.id} did not reach {place(report)} "
-            f"within {self._patience:g} s (exposure {self._exposure:g} s and margin); {self._share(report.ledger)} did.",
+            f"within {self._patience:g} s (exposure {self._exposure:g} s); {self._share(report.ledger)} did.",
             "Was the detector triggered, and does its stream reach the service? `streamdet watch` shows what comes. "
             "A detector that needs longer wants a larger margin.",
         )
@@ -112,14 +116,18 @@ class FrameWait:
 
 def lost(ledger: LedgerReport) -> int:
     """Frames of a series that will not get into its file."""
-    return ledger.missing + sum(ledger.failed.values()) + sum(ledger.malformed.values()) + sum(ledger.discarded.values())
+    return (
+        ledger.missing + sum(ledger.failed.values()) + sum(ledger.malformed.values()) + sum(ledger.discarded.values())
+    )
 
 
 def in_words(ledger: LedgerReport) -> str:
     """What was lost, and why."""
     parts = []
     if ledger.missing:
-        numbers = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in ledger.missing_ranges[:5])
+        numbers = ", ".join(
+            f"{first}" if first == last else f"{first}-{last}" for first, last in ledger.missing_ranges[:5]
+        )
         parts.append(f"{ledger.missing} missing{f' (numbers {numbers})' if numbers else ''}")
     for what, reasons in (("failed", ledger.failed), ("malformed", ledger.malformed), ("discarded", ledger.discarded)):
         parts += [f"{count} {what} ({reason})" for reason, count in reasons.items()]

@@ -23,9 +23,7 @@ class Client(Protocol):
     def status(self) -> Status: ...
     def arm(self, request: ArmRequest) -> SeriesReport: ...
     def series(self, id: str) -> SeriesReport: ...
-    def stop(
-        self, id: str, expected_frames: int | None = None, keep_frames: int | None = None
-    ) -> SeriesReport: ...
+    def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport: ...
     def abort(self, id: str) -> SeriesReport: ...
     def frame(self) -> tuple[FrameReport, Any]: ...
     def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]: ...
@@ -106,7 +104,7 @@ class SeriesWatch:
             return self._client.series(self.report.id)
         except NoSuchSeries as error:
             raise ServiceUnreachable(
-                f"The service of detector {self.report.detector} was restarted and no longer knows series {self.report.id}.",
+                f"The service of detector {self.report.detector} was restarted, and knows no series {self.report.id}.",
                 f"The frames until then are in the file {self.report.file}. Run the plan again.",
             ) from error
         except ServiceUnreachable as error:
@@ -145,6 +143,10 @@ class PendingFrames:
     def remaining(self) -> float | None:
         """Seconds until the wait fails if nothing happens; None for ever."""
         return self.wait.remaining(self._clock())
+
+    def restart(self) -> None:
+        """Begin the patience anew, as somebody begins to wait only now."""
+        self.wait.resume(self._clock())
 
     def look(self) -> bool:
         """Whether the wait is over. Raises `FramesLost`, `DeadlineExceeded` or `ServiceUnreachable`."""

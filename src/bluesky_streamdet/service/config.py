@@ -172,7 +172,7 @@ def _validated(values: dict[str, Any], name: str, environ: Mapping[str, str], pl
     try:
         config = ServiceConfig.model_validate(values).detectors[name]
     except ValidationError as error:
-        raise ConfigError(in_words(error, ServiceConfig, where)) from error
+        raise ConfigError(in_words(error.errors(include_url=False), ServiceConfig, where)) from error
     # The data plane, the records and their readers must agree on it wherever each of them runs.
     config.files.directory = config.files.directory.expanduser().absolute()
     return config

@@ -34,7 +34,7 @@ Frame = tuple[FrameReport, list[bytes]]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-class NoFrame(RequestRefused):
+class NoFrame(NoSuchSeries):
     """No frame has come since the data plane was started."""
 
     code = "no_frame"
@@ -62,10 +62,10 @@ class Control:
         self._supervisor.forget_trouble()
         return answer.series
 
-    async def stop(self, id: str, expected: int | None = None) -> SeriesReport:
+    async def stop(self, id: str, how: Stop) -> SeriesReport:
         """End a series after what is on its way. One that has ended stays as it is. Raises `NoSuchSeries`."""
         if self._runs(id):
-            await self._supervisor.ask(Stop(expected_frames=expected))
+            await self._supervisor.ask(how)
         return self._supervisor.series.report(id)
 
     async def abort(self, id: str) -> SeriesReport:
@@ -75,11 +75,11 @@ class Control:
                 await self._supervisor.ask(Abort())
             except DeadlineExceeded:
                 log.warning("the data plane does not answer; it is killed to abort series %s", id)
-                await self._supervisor.kill()
+                await self._supervisor.kill("aborted by request; the data plane did not answer and was killed")
         return self._supervisor.series.report(id)
 
     async def set_parameters(self, id: str, parameters: dict[str, Any]) -> SeriesReport:
-        """Add metadata to a series that is armed or runs. Raises `NoSuchSeries`, or `RequestRefused` when it has ended."""
+        """Add metadata to a series that is armed or runs. Raises `NoSuchSeries`; `RequestRefused` when it has ended."""
         if not self._runs(id):
             raise RequestRefused(
                 f"Series {id} has ended; its file is closed.", "Send parameters before its end, or write another file."

@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bluesky_streamdet.core.errors import DeadlineExceeded, StreamdetError
+from bluesky_streamdet.core.errors import DeadlineExceeded, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.streaming.config import DataPlaneConfig
 from bluesky_streamdet.streaming.link import ControlEnd
 from bluesky_streamdet.streaming.messages import Answer, Command, Quit, Status
@@ -35,7 +35,7 @@ class DataPlaneDied(StreamdetError):
     code = "data_plane_died"
 
 
-class NotRunning(StreamdetError):
+class NotRunning(ServiceUnreachable):
     """No data plane runs at this moment; one is being started."""
 
     code = "data_plane_down"
@@ -108,16 +108,19 @@ class DataPlaneProcess:
             return self.ended.is_set()
         return True
 
-    async def kill(self) -> None:
-        """End it at once."""
-        if self._process is None or self._process.returncode is not None:
-            return
-        self._process.kill()
+    async def kill(self) -> bool:
+        """End it at once. False when it does not end, as one that waits for a disk."""
+        if self._process is None or self.ended.is_set():
+            return True
+        if self._process.returncode is None:
+            self._process.kill()
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 await self.ended.wait()
         except TimeoutError:
             log.warning("the data plane was killed and does not end; it waits for a disk, most likely")
+            return False
+        return True
 
     async def close(self) -> None:
         """Kill it if it still lives, take what it said last, and let go of everything."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 100
 FOLDER = Path(".streamdet", "series")
+SUMMED = ("received", "unique", "duplicate", "written", "live_only", "missing", "late")
 LOST = "not written when the data plane died"
 
 
@@ -107,6 +109,17 @@ class SeriesRecords:
 
     def _file(self, id: str) -> Path:
         return self._folder / f"{id}.json"
+
+
+def tally(ledger: LedgerReport) -> Counter[tuple[str, str]]:
+    """The counts of a ledger by name and reason, empty where there are no reasons; to be summed over series."""
+    counts = Counter[tuple[str, str]]()
+    for name, value in ledger:
+        if isinstance(value, dict):
+            counts.update({(name, reason): count for reason, count in value.items()})
+        elif name in SUMMED:
+            counts[name, ""] = value
+    return counts
 
 
 def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> SeriesReport:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from bluesky_streamdet.core.errors import NoSuchSeries, StreamdetError
-from bluesky_streamdet.service.records import OnDisk, SeriesRecords, interrupted
+from bluesky_streamdet.service.records import OnDisk, SeriesRecords, interrupted, tally
 from bluesky_streamdet.streaming.messages import SeriesReport
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def describe(path: Path) -> OnDisk:
 class SeriesLog:
     """The series of one detector: news at once on disk, counts now and then. Lives in one event loop.
 
+    closed, counts: how many series were closed since the start, and the sums of their ledgers.
     describe: tells what a file holds that was left behind. clock: seconds, monotonic.
     """
 
@@ -47,6 +49,8 @@ class SeriesLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.last: SeriesReport | None = None
+        self.closed = 0
+        self.counts = Counter[tuple[str, str]]()
         self._records = SeriesRecords(directory, detector)
         self._describe = describe
         self._clock = clock
@@ -82,8 +86,10 @@ class SeriesLog:
         known = self._records.get(report.id)
         if known is not None and known.outcome is not None and report.outcome is None:
             return  # Late news of a series that is closed: it does not come back to life.
-        if report.outcome is not None:
+        if report.outcome is not None and (known is None or known.outcome is None):
             self.last = report
+            self.closed += 1
+            self.counts += tally(report.ledger)
         news = known != report and self._records.note(report)
         if news or (known != report and self._clock() - self._saved_at >= COUNTS_EVERY):
             self._waiting[report.id] = report

@@ -10,9 +10,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
-from bluesky_streamdet.core.errors import StreamdetError
+from bluesky_streamdet.core.errors import DeadlineExceeded, StreamdetError
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.service.dataplane import COMMAND, DataPlaneProcess, NotRunning
@@ -57,6 +56,7 @@ class Supervisor:
         self._latest: Status | None = None
         self._heard = clock()
         self._trouble: str | None = None
+        self._verdict: str | None = None
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -103,13 +103,19 @@ class Supervisor:
             self._take(answer.status)
         return answer, parts
 
-    async def kill(self) -> None:
-        """End a data plane that answers no more, and await the verdict on what was running."""
+    async def kill(self, reason: str) -> None:
+        """End a data plane that answers no more, and await the verdict on what ran. Raises `DeadlineExceeded`."""
         plane = self._plane
-        while plane is not None and plane is self._plane:
-            revision = self.board.status.revision
-            await plane.kill()
-            await self.board.newer_than(revision)
+        if plane is None:
+            return
+        self._verdict = reason
+        if not await plane.kill():
+            raise DeadlineExceeded(
+                "The data plane was killed and does not end: the operating system waits for its disk.",
+                f"Look at the file system of {self.config.files.directory}.",
+            )
+        while plane is self._plane and await self.board.newer_than(self.board.status.revision):
+            pass
 
     def forget_trouble(self) -> None:
         """Somebody has begun a new series; what went wrong before is in the records."""
@@ -142,10 +148,11 @@ class Supervisor:
             plane = await self._relaunch(deaths)
 
     async def _mourn(self, plane: DataPlaneProcess) -> None:
-        why = f"At {datetime.now():%H:%M:%S} {plane.why_it_ended()}"  # noqa: DTZ005, for people here and now
+        verdict, self._verdict = self._verdict or plane.why_it_ended(), None
+        why = f"At {time.strftime('%H:%M:%S')} {plane.why_it_ended()}"
         log.warning("%s", why)
         self._trouble = f"{why}. It is being started again."
-        lost = await self._lay_out(plane, plane.why_it_ended())
+        lost = await self._lay_out(plane, verdict)
         self._trouble = f"{why}{lost}. It is started again by itself; the next series may begin."
         self._publish()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 Path = tuple[str | int, ...]
 Place = Callable[[Path], str]
@@ -15,10 +15,13 @@ Place = Callable[[Path], str]
 LONGEST_VALUE = 80
 
 
-def in_words(error: ValidationError, model: type[BaseModel], place: Place | None = None) -> str:
-    """Everything that is wrong with the input of `model`, one line for each."""
+def in_words(errors: Iterable[Any], model: type[BaseModel] | None = None, place: Place | None = None) -> str:
+    """Everything that is wrong with an input, one line for each.
+
+    errors: from `errors()` of pydantic's `ValidationError`, or of FastAPI's. model: what the input was for.
+    """
     # Unknown settings first: one that is mistyped is missing as well, and the former says why.
-    found = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+    found = sorted(errors, key=lambda one: one["type"] != "extra_forbidden")
     lines = []
     for one in found:
         where = f"{place(one['loc'])}: " if place is not None else ""
@@ -26,12 +29,14 @@ def in_words(error: ValidationError, model: type[BaseModel], place: Place | None
     return "\n".join(lines)
 
 
-def _complaint(error: Any, model: type[BaseModel]) -> str:
+def _complaint(error: Any, model: type[BaseModel] | None) -> str:
     path: Path = error["loc"]
-    name = ".".join(str(step) for step in path) or "the whole"
+    name = ".".join(str(step) for step in path if step != "body") or "the body"
     match error["type"]:
         case "extra_forbidden":
             return f"there is no setting {name}{_instead(model, path)}"
+        case "json_invalid":
+            return f"the body is no JSON: {error['ctx']['error']}"
         case "missing":
             return f"{name} is missing"
         case "literal_error":
@@ -44,7 +49,7 @@ def _complaint(error: Any, model: type[BaseModel]) -> str:
     return f"{name} is {_shown(error['input'])}; it {text[:1].lower()}{text[1:]}"
 
 
-def _instead(model: type[BaseModel], path: Path) -> str:
+def _instead(model: type[BaseModel] | None, path: Path) -> str:
     """What may have been meant by the unknown name at the end of `path`."""
     keys = sorted(_keys_at(model, path[:-1]))
     close = difflib.get_close_matches(str(path[-1]), keys, n=1)
@@ -56,7 +61,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
+def _keys_at(model: type[BaseModel] | None, path: Path) -> list[str]:
     """The names of the settings that may stand at `path`; empty where anything may."""
     kind: Any = model
     for step in path:

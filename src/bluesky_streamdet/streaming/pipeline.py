@@ -39,6 +39,7 @@ class Pipeline:
     """Everything of one detector between its socket and the disk. Not thread-safe; `turn` is the loop's body.
 
     clock: seconds, monotonic. on_change: called when something happened that clients want to know at once.
+    last, failure: the series that ended last, and why it couldn't be written, until the next one begins.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Pipeline:
         self.receiver = Receiver(config.wait.limits(), self._order_unarmed)
         self.recorder: SeriesRecorder | None = None
         self.last: SeriesReport | None = None
+        self.failure: StreamdetError | None = None
         self.latest: Frame | None = None
         self.latest_series: str | None = None
         self.frames = self.bytes = 0
@@ -92,7 +94,7 @@ class Pipeline:
         order = Order(id, request.expected_frames, request.open_ended, request.quiet_seconds)
         self.receiver.arm(order, self._clock())
         recorder.armed()
-        self.recorder = recorder
+        self.recorder, self.failure = recorder, None
         log.info("armed series %s, file %s", id, path)
         return recorder.report()
 
@@ -199,6 +201,7 @@ class Pipeline:
         if self.recorder is None or self.recorder.id != series.id:
             self.recorder = self._unarmed_recorder(series.id, start)
         self.recorder.begin(series, start)
+        self.failure = None
         announced = start or SeriesStart()
         announced = SeriesStart(
             announced.series,
@@ -232,7 +235,7 @@ class Pipeline:
         self.recorder.finish(action.series)
         for output in self.outputs:
             output.end(SeriesEnd(action.series.key))
-        self.last = self.recorder.report()
+        self.last, self.failure = self.recorder.report(), self.recorder.failure
         self.recorder = None
         self._dirty_since = None
         self._on_change()

@@ -36,10 +36,11 @@ class StatusReporter:
         receiver, recorder = pipeline.receiver, pipeline.recorder
         self._revision += 1
         frames, megabytes, writing = self._measured_rates()
-        failure = recorder.failure if recorder is not None else None
+        failure = recorder.failure if recorder is not None else pipeline.failure
+        failed = failure is not None and receiver.state is State.IDLE
         return Status(
             detector=pipeline.config.detector,
-            state=receiver.state,
+            state="error" if failed else receiver.state,
             error=str(failure) if failure is not None else None,
             revision=self._revision,
             series=recorder.report() if recorder is not None else None,

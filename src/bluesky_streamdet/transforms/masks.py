@@ -1,4 +1,5 @@
-"""Pixels that hold no counts: by the detectors' convention, the highest value of an unsigned type, and what is negative.
+"""Pixels that hold no counts: by the detectors' convention, the highest value of an unsigned type, and what is
+negative.
 
 DECTRIS detectors mark gaps between modules, dead pixels and counters that overflowed with the highest value.
 """

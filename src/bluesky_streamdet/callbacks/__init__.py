@@ -1,0 +1,1 @@
+"""Bluesky callbacks that look at the frames themselves."""

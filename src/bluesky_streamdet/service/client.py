@@ -1,0 +1,227 @@
+"""The client of a service: what its REST interface offers, as methods that raise the service's own errors.
+
+    with ServiceClient() as client:
+        series = client.arm(ArmRequest(name="test", expected_frames=100))
+        client.wait(lambda status: status.series is None, timeout=60, what=f"the end of series {series.id}")
+
+It holds no socket until it is first used, and may be used by several threads.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from bluesky_streamdet.core.errors import DeadlineExceeded, RequestRefused, ServiceUnreachable, StreamdetError
+from bluesky_streamdet.service import keys
+from bluesky_streamdet.service.events import StatusFeed
+from bluesky_streamdet.streaming.messages import ArmRequest, FrameReport, Problem, SeriesReport, Status
+from bluesky_streamdet.streaming.problems import error_of
+
+DEFAULT_URL = "http://127.0.0.1:8010"
+API = "/api/v1"
+
+
+class ServiceClient:
+    """Talks to the service at `url`. Close it, or use it in a `with`.
+
+    api_key: needed to change anything, and from other machines to read; left out, it is taken from `STREAMDET_API_KEY` or
+    from the file of a service on this machine. timeout: seconds for a request.
+
+    Every method raises `ServiceUnreachable` when nobody answers, and the errors that the service reports.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, api_key: str | None = None, timeout: float = 5.0) -> None:
+        self.url = url.rstrip("/")
+        self._given_key = api_key
+        self._timeout = timeout
+        self._http: httpx.Client | None = None
+        self._lock = threading.Lock()
+        self._feed = StatusFeed(self.url.replace("http", "ws", 1) + f"{API}/events", self._key, timeout)
+
+    def __repr__(self) -> str:
+        return f"ServiceClient({self.url!r})"
+
+    def status(self) -> Status:
+        """The whole state of the service."""
+        return Status.model_validate_json(self._ask("GET", "/status").content)
+
+    def arm(self, request: ArmRequest) -> SeriesReport:
+        """Expect a series. Raises `Busy`, `PathRefused`, `FileTaken`."""
+        return _series(self._ask("POST", "/series", request.model_dump(exclude_defaults=True)))
+
+    def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport:
+        """End a series after what is on its way; no error when it has ended. Raises `NoSuchSeries`."""
+        wanted = {"expected_frames": expected_frames, "keep_frames": keep_frames}
+        body = {name: value for name, value in wanted.items() if value is not None}
+        return _series(self._ask("POST", f"/series/{id}/stop", body))
+
+    def abort(self, id: str) -> SeriesReport:
+        """End a series now; no error when it has ended. Raises `NoSuchSeries`."""
+        return _series(self._ask("POST", f"/series/{id}/abort"))
+
+    def series(self, id: str) -> SeriesReport:
+        """The account of a series, also of an earlier one. Raises `NoSuchSeries`."""
+        return _series(self._ask("GET", f"/series/{id}"))
+
+    def list_series(self) -> list[SeriesReport]:
+        """The last series, the newest first."""
+        return TypeAdapter(list[SeriesReport]).validate_json(self._ask("GET", "/series").content)
+
+    def set_parameters(self, id: str, parameters: dict[str, Any]) -> SeriesReport:
+        """Add metadata to a series that is armed or runs. Raises `NoSuchSeries`, `RequestRefused`."""
+        return _series(self._ask("PATCH", f"/series/{id}/parameters", parameters))
+
+    def frame(self) -> tuple[FrameReport, NDArray[Any]]:
+        """The latest frame: which it is, and its pixels. Raises `RequestRefused` when none has come yet."""
+        response = self._ask("GET", "/frame", params={"format": "msgpack"})
+        values = msgspec.msgpack.decode(response.content)
+        pixels = np.frombuffer(values.pop("data"), values["dtype"]).reshape(values["shape"])
+        return FrameReport(**values, encoding="none", chunk=values["shape"]), pixels
+
+    def set_log_level(self, level: str) -> None:
+        """Let the service say more, or less: DEBUG, INFO, WARNING or ERROR."""
+        self._ask("PUT", "/log-level", {"level": level})
+
+    def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]:
+        """Have `callback` called with each new status, soon and then at each change; with None when the service is lost.
+
+        It is called in a thread of this client, and must not block it. Call what is returned to end that.
+        """
+        return self._feed.subscribe(callback)
+
+    def wait(self, predicate: Callable[[Status], bool], timeout: float, what: str) -> Status:
+        """Wait for a status of which `predicate` is true, and return it.
+
+        timeout: seconds. what: completes "waited 5 s for …". Raises `DeadlineExceeded`, which says how things stand, or
+        `ServiceUnreachable` when the service was not there in the end.
+        """
+        deadline = time.monotonic() + timeout
+        statuses: queue.SimpleQueue[Status | None] = queue.SimpleQueue()
+        unsubscribe = self.subscribe(statuses.put)
+        try:
+            status: Status | None = self.status()
+            while status is None or not predicate(status):
+                last, status = status, statuses.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise self._too_late(timeout, what) from None
+        finally:
+            unsubscribe()
+        return status
+
+    def close(self) -> None:
+        """End the thread, and close what is open."""
+        self._feed.close()
+        with self._lock:
+            http, self._http = self._http, None
+        if http is not None:
+            http.close()
+
+    def __enter__(self) -> ServiceClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _key(self) -> str | None:
+        # Looked up each time: a service that was restarted has another one.
+        return self._given_key or keys.find(self.url)
+
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, params: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a request. Raises the error that the service reports."""
+        key = self._key()
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        try:
+            response = self._open().request(method, API + path, json=body, params=params, headers=headers)
+        except httpx.TimeoutException as error:
+            raise ServiceUnreachable(
+                f"The service at {self.url} did not answer {method} {API + path} within {self._timeout:g} s.",
+                "It may hang, or the network; look at its page.",
+            ) from error
+        except httpx.HTTPError as error:
+            raise unreachable(self.url, str(error)) from error
+        if response.is_success:
+            return response
+        raise _error_in(response, self.url)
+
+    def _open(self) -> httpx.Client:
+        with self._lock:
+            if self._http is None:
+                # Proxies of the environment lead out of the facility, never to a detector.
+                self._http = httpx.Client(base_url=self.url, timeout=self._timeout, trust_env=False)
+            return self._http
+
+    def _too_late(self, timeout: float, what: str) -> StreamdetError:
+        try:
+            status = self.status()
+        except ServiceUnreachable as error:
+            return ServiceUnreachable(f"Waited {timeout:g} s for {what}, but {error.message}", error.hint)
+        return DeadlineExceeded(f"Waited {timeout:g} s for {what}. {explain(status)}", _advice(status))
+
+
+def unreachable(url: str, reason: str) -> ServiceUnreachable:
+    """The error for a service that nobody can connect to."""
+    return ServiceUnreachable(
+        f"No service answers at {url}: {reason}.",
+        "Start one with `streamdet serve CONFIG NAME`, or give the URL that it printed.",
+    )
+
+
+def explain(status: Status) -> str:
+    """How things stand, in a sentence."""
+    series = status.series
+    if series is None:
+        last = status.last_series
+        ended = f"; the last series, {last.id}, ended {last.outcome}: {last.reason}" if last is not None else ""
+        return f"Detector {status.detector} is {status.state}{ended}."
+    ledger = series.ledger
+    of = f" of {ledger.expected}" if ledger.expected is not None else ""
+    parts = [f"Detector {status.detector} is {status.state} with series {series.id}: {ledger.written}{of} frames are"]
+    parts.append(f"readable in {series.file}" if series.file else "readable, as it is not written")
+    if ledger.missing and ledger.expected is None:
+        parts.append(f"; {ledger.missing} are missing")
+    if status.seconds_without_data is not None and status.seconds_without_data >= 1:
+        parts.append(f"; no data for {status.seconds_without_data:g} s")
+    if status.slow is not None:
+        parts.append(f"; it waits for {status.slow}")
+    return " ".join(parts).replace(" ;", ";") + "."
+
+
+def _advice(status: Status) -> str:
+    if status.error is not None:
+        return status.error
+    silent = [source.endpoint for source in status.sources if not source.connected]
+    if silent:
+        return f"Nobody is connected at {', '.join(silent)}: is the detector on, and does it stream there?"
+    if status.series is not None and not status.series.ledger.received:
+        return "The detector is connected and has sent nothing: was it armed, and do its triggers come?"
+    return "Some triggers or frames may have been lost; stop the series to have its account."
+
+
+def _series(response: httpx.Response) -> SeriesReport:
+    return SeriesReport.model_validate_json(response.content)
+
+
+def _error_in(response: httpx.Response, url: str) -> StreamdetError:
+    """The error that an answer reports."""
+    try:
+        problem = Problem.model_validate(response.json()["error"])
+    except (ValueError, KeyError, TypeError, ValidationError):
+        return unreachable(url, f"somebody else answers there, with status {response.status_code}")
+    otherwise = StreamdetError
+    if response.status_code < 500:
+        otherwise = RequestRefused
+    elif response.status_code == 503:
+        otherwise = ServiceUnreachable
+    return error_of(problem, otherwise)

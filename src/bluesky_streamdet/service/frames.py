@@ -1,0 +1,128 @@
+"""The latest frame in the forms that clients ask for: a picture, an array, or numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bluesky_streamdet.core.events import Frame, FrameFormat
+from bluesky_streamdet.service.picture import as_png
+from bluesky_streamdet.service.problems import Refusal
+from bluesky_streamdet.streaming.messages import FrameReport
+from bluesky_streamdet.transforms import pixels
+
+MOST_NUMBERS = 1_000_000
+"""Pixels of a frame that is sent as JSON; more would take a browser, and us, too long."""
+
+
+def _png(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
+    return as_png(array, factor)
+
+
+def _npy(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, _smaller(array, factor), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _json(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
+    array = _smaller(array, factor)
+    if array.size > MOST_NUMBERS:
+        raise Refusal(
+            413,
+            "too_large",
+            f"A frame of {array.size} pixels is too large for JSON; the limit is {MOST_NUMBERS}.",
+            "Ask for ?downsample=N, or for application/x-npy.",
+        )
+    return json.dumps(_description(report, array) | {"data": array.tolist()}).encode()
+
+
+def _msgpack(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
+    array = np.ascontiguousarray(_smaller(array, factor))
+    return msgspec.msgpack.encode(_description(report, array) | {"data": array.tobytes()})
+
+
+class Form(NamedTuple):
+    """A way to send a frame."""
+
+    media_type: str
+    encode: Callable[[FrameReport, NDArray[Any], int], bytes]
+
+
+FORMS: dict[str, Form] = {
+    "png": Form("image/png", _png),
+    "npy": Form("application/x-npy", _npy),
+    "json": Form("application/json", _json),
+    "msgpack": Form("application/msgpack", _msgpack),
+}
+"""The first is what those get who take anything."""
+
+
+def choose(accept: str) -> str:
+    """The key of the form that an Accept header prefers. Raises `Refusal` when it takes none."""
+    for wanted in _by_preference(accept):
+        kind, _, subtype = wanted.partition("/")
+        for name, form in FORMS.items():
+            if wanted in {form.media_type, "*/*"} or (subtype == "*" and form.media_type.startswith(f"{kind}/")):
+                return name
+    offered = ", ".join(form.media_type for form in FORMS.values())
+    raise Refusal(406, "not_acceptable", f"A frame can't be sent as {accept!r}.", f"Accept one of {offered}.")
+
+
+def encode(name: str, report: FrameReport, parts: Sequence[bytes], factor: int) -> bytes:
+    """A frame in the form `name`, blocks of `factor` x `factor` pixels taken together: means, of a picture maxima.
+
+    Takes some milliseconds, so not in an event loop. Raises `Refusal`, `MalformedMessage` or `MissingLibrary`.
+    """
+    return FORMS[name].encode(report, array_of(report, parts), factor)
+
+
+def array_of(report: FrameReport, parts: Sequence[bytes]) -> NDArray[Any]:
+    """The pixels of a frame, of its shape and dtype. Raises `MalformedMessage`, `MissingLibrary`."""
+    form = FrameFormat(report.shape, report.dtype, report.encoding, report.chunk)
+    return pixels.decode(Frame(report.number, None, report.series, form, tuple(parts), report.received))
+
+
+def headers_of(report: FrameReport) -> dict[str, str]:
+    """Which frame it is, for forms that can't say so themselves."""
+    return {
+        "X-Streamdet-Series": report.series or "",
+        "X-Streamdet-Frame": str(report.number),
+        "X-Streamdet-Received": str(report.received),
+        "Cache-Control": "no-store",
+    }
+
+
+def _smaller(array: NDArray[Any], factor: int) -> NDArray[Any]:
+    if factor == 1:
+        return array
+    return pixels.downsample(array.reshape(-1, array.shape[-1]) if array.ndim != 2 else array, factor)
+
+
+def _description(report: FrameReport, array: NDArray[Any]) -> dict[str, Any]:
+    return {
+        "series": report.series,
+        "number": report.number,
+        "received": report.received,
+        "shape": array.shape,
+        "dtype": array.dtype.str,
+    }
+
+
+def _by_preference(accept: str) -> list[str]:
+    """The media types of an Accept header, the most wanted first; those of quality 0 are left out."""
+    wanted: list[tuple[float, str]] = []
+    for one in accept.split(","):
+        kind, *parameters = (part.strip() for part in one.split(";"))
+        quality = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
+        try:
+            wanted.append((float(quality), kind.lower()))
+        except ValueError:
+            wanted.append((0.0, kind.lower()))
+    return [kind for quality, kind in sorted(wanted, key=lambda pair: -pair[0]) if quality > 0]

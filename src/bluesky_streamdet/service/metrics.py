@@ -1,0 +1,131 @@
+"""What a service counts, for Prometheus: counters that grow over all series since its start, and how things are now."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bluesky_streamdet.core.rules import State
+from bluesky_streamdet.service.records import tally
+from bluesky_streamdet.service.supervisor import Supervisor
+from bluesky_streamdet.streaming.messages import OutputReport, SourceReport, Status
+
+PREFIX = "streamdet_"
+
+FRAMES = {
+    "received": "Frames that came, of whatever fate",
+    "duplicate": "Frames that came once more",
+    "late": "Frames that came after their gap was given up",
+    "written": "Frames that others can read in a file",
+    "live_only": "Frames that were forwarded and shown, as asked for, and not written",
+    "missing": "Frames that were expected in a series that has ended, and did not come",
+}
+REASONED = {
+    "foreign": "Frames of no or another series",
+    "malformed": "Messages that could not be decoded",
+    "discarded": "Frames that were thrown away",
+    "failed": "Frames that could not be written",
+}
+ONLY_AT_THE_END = "missing"
+"""It falls while frames come, which a counter must not."""
+
+
+class ServiceCollector(Collector):
+    """Reads the newest status when it is asked; may be called in any thread."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._supervisor.board.status
+        yield from self._of_series(status)
+        yield from _of_sources(status.sources, status.detector)
+        yield from _of_outputs(status.outputs, status.detector)
+        yield from self._of_now(status)
+
+    def _of_series(self, status: Status) -> Iterator[Metric]:
+        counts = self._supervisor.series.counts.copy()
+        if status.series is not None and status.series.outcome is None:
+            running = tally(status.series.ledger)
+            del running[ONLY_AT_THE_END, ""]
+            counts += running
+        counts += tally(status.between)
+        for name, text in FRAMES.items():
+            yield _counter(f"frames_{name}", text, {(status.detector,): counts[name, ""]}, ["detector"])
+        for name, text in REASONED.items():
+            values = {(status.detector, why): count for (key, why), count in counts.items() if key == name}
+            yield _counter(f"frames_{name}", text, values, ["detector", "reason"])
+        closed = {(status.detector,): self._supervisor.series.closed}
+        yield _counter("series", "Series that have ended", closed, ["detector"])
+
+    def _of_now(self, status: Status) -> Iterator[Metric]:
+        label, here = ["detector"], (status.detector,)
+        restarts = {here: self._supervisor.restarts}
+        yield _counter("data_plane_restarts", "How often a data plane died and was started again", restarts, label)
+        states = {(status.detector, state): float(status.state == state) for state in (*State, "error")}
+        yield _gauge("state", "1 for the state that the service is in", states, ["detector", "state"])
+        ready = {here: float(self._supervisor.ready)}
+        yield _gauge("ready", "1 when a series can be taken", ready, label)
+        yield _gauge("slow", "1 while something pushes back", {here: float(status.slow is not None)}, label)
+        rates = {here: status.megabytes_per_second * 1e6}
+        yield _gauge("received_bytes_per_second", "Payload that came over the last second", rates, label)
+        memory = {here: status.resident_megabytes * 1e6}
+        yield _gauge("data_plane_resident_bytes", "Memory of the data plane", memory, label)
+        if status.seconds_without_data is not None:
+            silence = {here: status.seconds_without_data}
+            yield _gauge(
+                "without_data_seconds", "Since the last message, while a series is armed or runs", silence, label
+            )
+        free = {here: float(shutil.disk_usage(self._supervisor.config.files.directory).free)}
+        yield _gauge("disk_free_bytes", "Room in the data directory", free, label)
+
+
+def exposition(supervisor: Supervisor) -> bytes:
+    """The metrics as text. Asks the file system, so not in an event loop."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(ServiceCollector(supervisor))
+    return generate_latest(registry)
+
+
+def _of_sources(sources: list[SourceReport], detector: str) -> Iterator[Metric]:
+    label = ["detector", "endpoint"]
+    of = {(detector, source.endpoint): source for source in sources}
+    yield _counter("source_messages", "Messages read", {key: one.messages for key, one in of.items()}, label)
+    yield _counter(
+        "source_reconnects", "Connections made anew", {key: one.reconnects for key, one in of.items()}, label
+    )
+    connected = {key: float(one.connected) for key, one in of.items()}
+    yield _gauge("source_connected", "Senders that are connected", connected, label)
+
+
+def _of_outputs(outputs: list[OutputReport], detector: str) -> Iterator[Metric]:
+    label = ["detector", "output"]
+    of = {(detector, output.name): output for output in outputs}
+    yield _counter("output_frames_sent", "Frames given to clients", {key: one.sent for key, one in of.items()}, label)
+    dropped = {(*key, why): count for key, one in of.items() for why, count in one.dropped.items()}
+    yield _counter("output_frames_dropped", "Frames that no client took", dropped, [*label, "reason"])
+    yield _gauge("output_clients", "Connected clients", {key: float(one.clients) for key, one in of.items()}, label)
+    queued = {key: float(one.queued) for key, one in of.items()}
+    yield _gauge("output_queued_frames", "Frames that wait for a client", queued, label)
+
+
+Values = dict[tuple[str, ...], float] | dict[tuple[str, ...], int] | Counter[tuple[str, ...]]
+
+
+def _counter(name: str, text: str, values: Values, labels: list[str]) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _gauge(name: str, text: str, values: Values, labels: list[str]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

@@ -1,0 +1,170 @@
+"""The REST interface, version 1: what can be read and asked of a service under /api/v1."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response, Security, WebSocket, WebSocketDisconnect
+from fastapi.requests import HTTPConnection
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict
+
+from bluesky_streamdet.service import frames
+from bluesky_streamdet.service.board import StatusBoard
+from bluesky_streamdet.service.control import Control, LogLevel
+from bluesky_streamdet.service.gate import PROTOCOL
+from bluesky_streamdet.service.problems import ErrorBody
+from bluesky_streamdet.service.serieslog import SeriesLog
+from bluesky_streamdet.streaming.messages import ArmRequest, OutputReport, SeriesReport, Status, Stop
+
+
+def _control(connection: HTTPConnection) -> Control:
+    return connection.app.state.control
+
+
+def _board(connection: HTTPConnection) -> StatusBoard:
+    return connection.app.state.board
+
+
+def _log(connection: HTTPConnection) -> SeriesLog:
+    return connection.app.state.series
+
+
+Asked = Annotated[Control, Depends(_control)]
+Board = Annotated[StatusBoard, Depends(_board)]
+Log = Annotated[SeriesLog, Depends(_log)]
+Id = Annotated[str, Path(description="of the series", max_length=80)]
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorBody, "description": "The key is missing or wrong"},
+    422: {"model": ErrorBody, "description": "The request says what can't be"},
+    503: {"model": ErrorBody, "description": "The data plane is being started again"},
+    504: {"model": ErrorBody, "description": "The data plane did not answer in time"},
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "There is no such series"}}
+CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "Busy, or the file exists"}}
+
+# The gate checks the key before anything else; this makes the key part of the description.
+CHANGES = [Security(HTTPBearer(auto_error=False, description="The API key"))]
+
+router = APIRouter(prefix="/api/v1", responses=FAILURES)
+
+
+class LogLevelRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    level: LogLevel
+
+
+@router.get("/status")
+async def status(board: Board) -> Status:
+    """The whole state of the service."""
+    return board.status
+
+
+@router.post("/series", status_code=201, responses=CONFLICT, dependencies=CHANGES)
+async def arm(control: Asked, response: Response, request: ArmRequest | None = None) -> SeriesReport:
+    """Expect a series: of the next frames, or of those that already wait."""
+    report = await control.arm(request or ArmRequest())
+    response.headers["Location"] = f"{router.prefix}/series/{report.id}"
+    return report
+
+
+@router.get("/series")
+async def list_series(log: Log, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[SeriesReport]:
+    """The last series, the newest first."""
+    return log.newest_first()[:limit]
+
+
+@router.get("/series/{id}", responses=NOT_FOUND)
+async def series(log: Log, id: Id) -> SeriesReport:
+    """One series with its ledger, also after a restart of the service."""
+    return log.report(id)
+
+
+@router.post("/series/{id}/stop", responses=NOT_FOUND, dependencies=CHANGES)
+async def stop(control: Asked, id: Id, request: Stop | None = None) -> SeriesReport:
+    """End a series after what is on its way has been written; its outcome follows in the status."""
+    return await control.stop(id, request or Stop())
+
+
+@router.post("/series/{id}/abort", responses=NOT_FOUND, dependencies=CHANGES)
+async def abort(control: Asked, id: Id) -> SeriesReport:
+    """End a series now; what is not in the file yet is discarded and counted."""
+    return await control.abort(id)
+
+
+@router.patch("/series/{id}/parameters", responses=NOT_FOUND | CONFLICT, dependencies=CHANGES)
+async def set_parameters(control: Asked, id: Id, parameters: dict[str, Any]) -> SeriesReport:
+    """Add metadata to a series that is armed or runs; it goes into the file."""
+    return await control.set_parameters(id, parameters)
+
+
+@router.get(
+    "/frame",
+    response_class=Response,
+    responses=NOT_FOUND | {200: {"content": {form.media_type: {} for form in frames.FORMS.values()}}},
+)
+async def frame(
+    control: Asked,
+    accept: Annotated[str, Header()] = "*/*",
+    form: Annotated[str | None, Query(alias="format", pattern=f"^({'|'.join(frames.FORMS)})$")] = None,
+    downsample: Annotated[int, Query(ge=1, le=256)] = 1,
+) -> Response:
+    """The latest frame, by Accept or ?format=: a picture or its pixels, taken together in blocks by `downsample`."""
+    name = form or frames.choose(accept)
+    report, parts = await control.frame()
+    body = await asyncio.to_thread(frames.encode, name, report, parts, downsample)
+    return Response(body, media_type=frames.FORMS[name].media_type, headers=frames.headers_of(report))
+
+
+@router.get("/outputs")
+async def outputs(board: Board) -> list[OutputReport]:
+    """The ports of the fan-out: who is connected, what was sent and dropped."""
+    return board.status.outputs
+
+
+@router.put("/log-level", dependencies=CHANGES)
+async def set_log_level(control: Asked, board: Board, request: LogLevelRequest) -> Status:
+    """Let the service say more, or less."""
+    await control.set_log_level(request.level)
+    return board.status
+
+
+@router.websocket("/events")
+async def events(socket: WebSocket, board: Board) -> None:
+    """The status at each change, and once a second at least. What the client sends is ignored."""
+    await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
+    sending = asyncio.create_task(_send_events(socket, board))
+    listening = asyncio.create_task(_listen(socket))
+    try:
+        await asyncio.wait([sending, listening], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, listening):
+            task.cancel()
+        await asyncio.wait([sending, listening])
+    if sending.cancelled():
+        return
+    failure = sending.exception()
+    if failure is None:
+        await socket.close(1001, "the service ends")
+    elif not isinstance(failure, WebSocketDisconnect):
+        raise failure
+
+
+async def _send_events(socket: WebSocket, board: StatusBoard) -> None:
+    """Send until the service ends. A slow client gets the newest status when it is ready, and none in between."""
+    current: Status | None = board.status
+    while current is not None:
+        await socket.send_text(current.model_dump_json())
+        current = await board.newer_than(current.revision)
+
+
+async def _listen(socket: WebSocket) -> None:
+    """Return when the client is gone."""
+    try:
+        while True:
+            await socket.receive_text()
+    except (WebSocketDisconnect, KeyError):
+        return

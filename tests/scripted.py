@@ -1,0 +1,308 @@
+"""A service and its detector in memory, without a network, that do what a test says; the files are real.
+
+A `ScriptedService` is the detector's driver and makes clients. Frames come when they are triggered, all at once, or, with
+`by_hand`, when the test gives them. Each frame holds one number in all its pixels, counted over all series, so that order
+and identity show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bluesky_streamdet.core.errors import Busy, NoSuchSeries, ServiceUnreachable
+from bluesky_streamdet.core.rules import State
+from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.messages import (
+    ArmRequest,
+    DatasetReport,
+    FrameReport,
+    LedgerReport,
+    SeriesReport,
+    Status,
+)
+
+SHAPE = (4, 6)
+DTYPE = "<u2"
+DETECTOR = "scripted"
+
+
+class ScriptedService:
+    """ahead: rows that the file holds beyond those reported. behind: rows reported that readers do not see yet."""
+
+    def __init__(self, directory: Path, *, ahead: int = 0, behind: int = 0, detector: str = DETECTOR) -> None:
+        self.directory = directory
+        self.detector = detector
+        self.ahead = ahead
+        self.behind = behind
+        self.by_hand = False
+        self.reachable = True
+        self.calls: list[str] = []
+        self.current: ScriptedSeries | None = None
+        self.closed: dict[str, SeriesReport] = {}
+        self.last: SeriesReport | None = None
+        self.numbers = 0
+        self.frames_of_trigger = 1
+        self._callbacks: list[Callable[[Status | None], None]] = []
+
+    def connect(self, url: str = "") -> ScriptedClient:
+        self.check()
+        return ScriptedClient(self)
+
+    def check(self) -> None:
+        if not self.reachable:
+            raise ServiceUnreachable("No service answers at this address.", "Start it.")
+
+    # The detector's driver.
+
+    def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
+        self.calls.append(f"driver arm {frames} x {exposure:g} s{' external' if external else ''}")
+        self.frames_of_trigger = frames
+
+    def trigger(self) -> None:
+        self.calls.append("driver trigger")
+        if not self.by_hand:
+            self.give(self.frames_of_trigger)
+
+    def disarm(self) -> None:
+        self.calls.append("driver disarm")
+
+    # What the test has happen.
+
+    def give(self, frames: int) -> None:
+        """So many frames arrive, and are written."""
+        if self.current is not None:
+            self.current.write(frames)
+            self.push()
+
+    def lose(self, frames: int) -> None:
+        """The ledger notes so many as missing."""
+        assert self.current is not None
+        self.current.ledger.missing += frames
+        first = self.current.ledger.written
+        self.current.ledger.missing_ranges.append((first, first + frames - 1))
+        self.push()
+
+    def end(self, outcome: Outcome, reason: str = "") -> SeriesReport:
+        """The series closes, for a reason of the service's own."""
+        assert self.current is not None
+        series, self.current = self.current, None
+        self.last = self.closed[series.id] = series.close(outcome, reason)
+        self.push()
+        return self.last
+
+    def catch_up(self) -> None:
+        """Readers see all that was reported, in files that were closed too."""
+        for report in self.closed.values():
+            if report.file and Path(report.file).exists():
+                with h5py.File(report.file, "r+", libver="latest", locking=False) as file:
+                    for name in ("data", "sequence_number"):
+                        group = file[f"/entry/instrument/{self.detector}"]
+                        group[name].resize(report.ledger.written, axis=0)
+                        late = file["/entry/late"][name]
+                        group[name][report.ledger.written - self.behind :] = late[()]
+
+    def die(self) -> None:
+        """The service is gone, and forgets everything."""
+        self.reachable = False
+        if self.current is not None:
+            self.current.abandon()
+            self.current = None
+        self.closed.clear()
+        self.last = None
+        self._tell(None)
+
+    def push(self) -> None:
+        self._tell(self.status())
+
+    def _tell(self, status: Status | None) -> None:
+        for callback in list(self._callbacks):
+            callback(status)
+
+    # What clients ask for.
+
+    def status(self) -> Status:
+        state = State.IDLE if self.current is None else State.RUNNING
+        series = self.current.report() if self.current is not None else None
+        return Status(detector=self.detector, state=state, series=series, last_series=self.last)
+
+    def arm_series(self, request: ArmRequest) -> SeriesReport:
+        if self.current is not None:
+            raise Busy(f"Series {self.current.id} is running.", "Stop or abort it first.")
+        self.calls.append(f"arm k={request.frames_per_event}")
+        self.current = ScriptedSeries(self, request)
+        self.push()
+        return self.current.report()
+
+    def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+
+class ScriptedSeries:
+    """One series and its file, written as the service does: SWMR, flushed with each frame, the NeXus paths."""
+
+    def __init__(self, service: ScriptedService, request: ArmRequest) -> None:
+        self.id = f"series{len(service.closed) + 1}"
+        self.ledger = LedgerReport()
+        self.numbers: list[int] = []
+        self._service = service
+        self._event = request.frames_per_event
+        folder = service.directory / (request.directory or "")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{request.name}.h5"
+        self._file: h5py.File | None = None
+
+    def write(self, frames: int) -> None:
+        if self._file is None:
+            self._open()
+        for _ in range(frames):
+            self.numbers.append(self._service.numbers)
+            self._service.numbers += 1
+        self._put(len(self.numbers) - self._service.behind, self.numbers)
+        self.ledger.received = self.ledger.unique = self.ledger.written = len(self.numbers)
+
+    def report(self, outcome: Outcome | None = None, reason: str = "") -> SeriesReport:
+        data = None
+        if self._file is not None or self.numbers:
+            event = () if self._event == 1 else (self._event,)
+            chunk = (1, *(1 for _ in event), *SHAPE)
+            data = DatasetReport(
+                dataset="/entry/data/data", shape=SHAPE, dtype=DTYPE, chunk_shape=chunk, frames_per_event=self._event
+            )
+        return SeriesReport(
+            id=self.id,
+            detector=self._service.detector,
+            file=str(self._path),
+            data=data,
+            outcome=outcome,
+            reason=reason,
+            ledger=self.ledger.model_copy(deep=True),
+        )
+
+    def close(self, outcome: Outcome, reason: str, keep: int | None = None) -> SeriesReport:
+        report = self.report(outcome, reason)
+        if self._file is not None:
+            if not self._service.behind:
+                self._put(len(self.numbers), self.numbers)
+            self._file.close()
+            self._file = None
+            with h5py.File(self._path, "r+", libver="latest", locking=False) as file:
+                group = file[f"/entry/instrument/{self._service.detector}"]
+                if keep is not None:
+                    group["data"].resize(keep // self._event, axis=0)
+                    group["sequence_number"].resize(keep, axis=0)
+                if self._service.behind:
+                    late = self.numbers[-self._service.behind :]
+                    file["/entry/late/data"] = np.stack([picture(number) for number in late])
+                    file["/entry/late/sequence_number"] = np.array(late, "u8")
+        return report
+
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> None:
+        event = () if self._event == 1 else (self._event,)
+        self._file = h5py.File(self._path, "x", libver="latest", locking=False)
+        group = self._file.create_group(f"/entry/instrument/{self._service.detector}")
+        self._data = group.create_dataset(
+            "data", (0, *event, *SHAPE), DTYPE, maxshape=(None, *event, *SHAPE), chunks=(1, *(1 for _ in event), *SHAPE)
+        )
+        self._numbers = group.create_dataset("sequence_number", (0,), "u8", maxshape=(None,), chunks=(4096,))
+        self._file["/entry/data/data"] = self._data
+        self._file.swmr_mode = True
+
+    def _put(self, visible: int, numbers: list[int]) -> None:
+        """Have the file hold the first `visible` frames, and empty rows when it is to be ahead."""
+        assert self._file is not None
+        ahead = self._service.ahead
+        rows, event = max(0, visible), self._event
+        self._data.resize(-(-rows // event) + ahead, axis=0)
+        self._numbers.resize(rows + ahead, axis=0)
+        for row in range(rows):
+            place = row if event == 1 else divmod(row, event)
+            self._data[place] = picture(numbers[row])
+            self._numbers[row] = numbers[row]
+        self._file.flush()
+
+
+class ScriptedClient:
+    """As `service.client.ServiceClient`."""
+
+    def __init__(self, service: ScriptedService) -> None:
+        self._service = service
+        self.is_closed = False
+
+    def status(self) -> Status:
+        self._service.check()
+        return self._service.status()
+
+    def arm(self, request: ArmRequest) -> SeriesReport:
+        self._service.check()
+        return self._service.arm_series(request)
+
+    def series(self, id: str) -> SeriesReport:
+        self._service.check()
+        current = self._service.current
+        if current is not None and current.id == id:
+            return current.report()
+        if id in self._service.closed:
+            return self._service.closed[id]
+        raise NoSuchSeries(f"There is no series {id}.")
+
+    def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport:
+        keep = "" if keep_frames is None else f" keep={keep_frames}"
+        return self._ended(id, f"stop {expected_frames}{keep}", Outcome.COMPLETE, expected_frames, keep_frames)
+
+    def abort(self, id: str) -> SeriesReport:
+        return self._ended(id, "abort", Outcome.ABORTED)
+
+    def _ended(
+        self, id: str, call: str, outcome: Outcome, expected: int | None = None, keep: int | None = None
+    ) -> SeriesReport:
+        service = self._service
+        service.check()
+        service.calls.append(call)
+        series = service.current
+        if series is None or series.id != id:
+            return self.series(id)
+        if expected is not None:
+            series.ledger.expected = expected
+            series.ledger.missing = max(series.ledger.missing, expected - series.ledger.unique)
+        if series.ledger.missing and outcome is Outcome.COMPLETE:
+            outcome = Outcome.INCOMPLETE
+        service.current = None
+        report = series.close(outcome, f"{series.ledger.missing} frames are missing" if series.ledger.missing else "", keep)
+        service.last = service.closed[id] = report
+        service.push()
+        return report
+
+    def frame(self) -> tuple[FrameReport, Any]:
+        current = self._service.current
+        number = self._service.numbers - 1
+        header = FrameReport(
+            series=current.id if current is not None else None,
+            number=number,
+            shape=SHAPE,
+            dtype=DTYPE,
+            encoding="none",
+            chunk=SHAPE,
+            received=0,
+        )
+        return header, picture(number)
+
+    def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]:
+        return self._service.subscribe(callback)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def picture(number: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """The pixels of the frame with that number."""
+    return np.full(SHAPE, number, DTYPE)
