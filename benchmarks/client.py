@@ -1,4 +1,4 @@
-"""A client of the fan-out: takes every frame, and says at the end how many there were and how many came out of order."""
+"""A client of the fan-out: takes every frame; says at the end how many there were, and how many out of order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The detector of a benchmark: a process that sends one series as fast as it is taken. Prints nothing but its address."""
+"""The detector of a benchmark: a process that sends one series as fast as it is taken; prints its address."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """A service and its detector in memory, without a network, that do what a test says; the files are real.
 
-A `ScriptedService` is the detector's driver and makes clients. Frames come when they are triggered, all at once, or, with
-`by_hand`, when the test gives them. Each frame holds one number in all its pixels, counted over all series, so that order
-and identity show.
+A `ScriptedService` is the detector's driver and makes clients. Frames come when they are triggered, all at once, or,
+with `by_hand`, when the test gives them. Each frame holds one number in all its pixels, counted over all series, so
+that order and identity show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ DETECTOR = "scripted"
 
 
 class ScriptedService:
-    """ahead: rows that the file holds beyond those reported. behind: rows reported that readers do not see yet."""
+    """ahead: rows that files hold beyond those reported. behind: rows reported that readers do not see yet."""
 
     def __init__(self, directory: Path, *, ahead: int = 0, behind: int = 0, detector: str = DETECTOR) -> None:
         self.directory = directory
@@ -40,6 +41,9 @@ class ScriptedService:
         self.ahead = ahead
         self.behind = behind
         self.by_hand = False
+        self.on_trigger: Callable[[], object] = lambda: None
+        self.ends_series = False
+        self.arms = True
         self.reachable = True
         self.calls: list[str] = []
         self.current: ScriptedSeries | None = None
@@ -67,6 +71,9 @@ class ScriptedService:
         self.calls.append("driver trigger")
         if not self.by_hand:
             self.give(self.frames_of_trigger)
+            if self.ends_series:
+                self.end(Outcome.COMPLETE)
+        self.on_trigger()
 
     def disarm(self) -> None:
         self.calls.append("driver disarm")
@@ -179,6 +186,7 @@ class ScriptedSeries:
             detector=self._service.detector,
             file=str(self._path),
             data=data,
+            started_at=datetime.now(UTC) if self.numbers else None,
             outcome=outcome,
             reason=reason,
             ledger=self.ledger.model_copy(deep=True),
@@ -277,7 +285,9 @@ class ScriptedClient:
         if series.ledger.missing and outcome is Outcome.COMPLETE:
             outcome = Outcome.INCOMPLETE
         service.current = None
-        report = series.close(outcome, f"{series.ledger.missing} frames are missing" if series.ledger.missing else "", keep)
+        report = series.close(
+            outcome, f"{series.ledger.missing} frames are missing" if series.ledger.missing else "", keep
+        )
         service.last = service.closed[id] = report
         service.push()
         return report
@@ -306,3 +316,45 @@ class ScriptedClient:
 def picture(number: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
     """The pixels of the frame with that number."""
     return np.full(SHAPE, number, DTYPE)
+
+
+def detector(face: str, service: ScriptedService, name: str = "det", **keywords: Any) -> Any:
+    """A device of either face, "classic" or "async", whose service and driver is `service`.
+
+    A RunEngine must exist before, as ophyd-async devices are connected in its event loop.
+    """
+    keywords = {"driver": service, "connect": service.connect, "margin": 5.0} | keywords
+    if face == "classic":
+        from bluesky_streamdet.devices.classic import StreamDetector as Classic
+
+        return Classic(name=name, **keywords)
+    from ophyd_async.core import init_devices
+
+    from bluesky_streamdet.devices.asynchronous import StreamDetector as Asynchronous
+
+    with init_devices():
+        device = Asynchronous(name=name, **keywords)
+    return device
+
+
+class Documents:
+    """A callback that keeps what it gets, in `all`."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, name: str, document: dict[str, Any]) -> None:
+        self.all.append((name, document))
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [document for kind, document in self.all if kind == name]
+
+    def ranges(self, key: str) -> list[tuple[int, int]]:
+        """Indices announced for a data key, in their order."""
+        wanted = {one["uid"] for one in self.of("stream_resource") if one["data_key"] == key}
+        datums = [one for one in self.of("stream_datum") if one["stream_resource"] in wanted]
+        return [(one["indices"]["start"], one["indices"]["stop"]) for one in datums]
+
+    @property
+    def stop(self) -> dict[str, Any]:
+        return self.of("stop")[-1]

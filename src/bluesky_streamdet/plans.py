@@ -82,16 +82,17 @@ def announce_until_complete(
     flush_period : float, optional
         Seconds between announcements.
     """
+    flyers: list[Any] = list(detectors)
     done = None
     group = ""
     while not done:
         if done is None:
             # RunEngine answers None to a message that a pause interrupted, and forgets what the group waited for.
             group = short_uid(label="complete")
-            yield from bps.complete_all(*detectors, group=group, wait=False)
+            yield from bps.complete_all(*flyers, group=group, wait=False)
         yield from bps.checkpoint()
         done = yield from bps.wait(group=group, timeout=flush_period, error_on_timeout=False)
-        yield from bps.collect(*detectors, name=stream_name)
+        yield from bps.collect(*flyers, name=stream_name)
 
 
 def _prepare_all(detectors: Sequence[Any], events: int, exposure: float | None) -> MsgGenerator:

@@ -106,14 +106,15 @@ class FrameDocuments(DocumentRouter):
     def resource(self, doc: Resource) -> None:
         self._resources[doc["uid"]] = doc
 
-    def datum(self, doc: Datum) -> None:
+    def datum(self, doc: Datum) -> Datum:
         self._datums[doc["datum_id"]] = doc
+        return doc
 
     def event(self, doc: Event) -> Event:
         for key, data_key in self._descriptors[doc["descriptor"]].items():
-            datum = self._datums.pop(doc["data"].get(key), None) if data_key.get("external") == "FILESTORE:" else None
-            if datum is None or not self._wants(key, data_key):
+            if data_key.get("external") != "FILESTORE:" or not self._wants(key, data_key):
                 continue
+            datum = self._datums.pop(doc["data"][key])
             resource = self._resources[datum["resource"]]
             frames = resource["resource_kwargs"].get("frame_per_point", 1)
             first = datum["datum_kwargs"]["point_number"] * frames

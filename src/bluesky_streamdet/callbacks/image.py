@@ -198,7 +198,7 @@ def as_image(frames: NDArray[Any]) -> NDArray[Any]:
 
 def _window() -> Window | None:
     from matplotlib import get_backend
-    from matplotlib.backends import BackendFilter, backend_registry
+    from matplotlib.backends.registry import BackendFilter, backend_registry
 
     interactive = {name.lower() for name in backend_registry.list_builtin(BackendFilter.INTERACTIVE)}
     return Window() if get_backend().lower() in interactive else None

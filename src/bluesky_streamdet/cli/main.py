@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -26,25 +27,22 @@ COMMANDS: dict[str, str] = {
 """Each subcommand, and the module of this package that has a function of its name."""
 
 
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
 class Commands(TyperGroup):
     """Loads a subcommand when it is asked for."""
 
-    def list_commands(self, ctx: object) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: object, cmd_name: str):  # noqa: ANN201  the type is click's, which typer hides
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"bluesky_streamdet.cli.{COMMANDS[cmd_name]}")
-        app = _app()
-        app.command(cmd_name)(getattr(module, cmd_name))
+        app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+        app.command(cmd_name, context_settings=HELP)(getattr(module, cmd_name))
         return typer.main.get_command(app)
-
-
-def _app(**settings: object) -> typer.Typer:
-    return typer.Typer(
-        rich_markup_mode=None, add_completion=True, pretty_exceptions_enable=False, no_args_is_help=False, **settings
-    )
 
 
 app = typer.Typer(
@@ -52,7 +50,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
 )
 
 

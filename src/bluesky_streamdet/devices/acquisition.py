@@ -15,12 +15,13 @@ import logging
 import threading
 from collections.abc import Callable
 
-from bluesky_streamdet.core.errors import ConfigError, DeadlineExceeded, FramesLost, ServiceUnreachable
+from bluesky_streamdet.core.errors import ConfigError, ServiceUnreachable
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.drivers import UNLIMITED
 from bluesky_streamdet.devices.runfile import RunFile, expected_layout
 from bluesky_streamdet.devices.setup import Setup
-from bluesky_streamdet.devices.waiting import FrameWait, in_words, place
+from bluesky_streamdet.devices.waiting import FrameWait
 from bluesky_streamdet.devices.watch import Client, PendingFrames, SeriesWatch
 from bluesky_streamdet.documents import FrameLayout, Named, ResourceDocuments
 from bluesky_streamdet.streaming.messages import ArmRequest, DatasetReport, SeriesReport
@@ -88,11 +89,12 @@ class Acquisition:
         with self._lock:
             file = self._file_for_more(handed_out=step)
             frames = events * self._frames_per_event
-            armed = (frames, exposure, external)
+            # Each edge of a cable is one frame; a trigger of ours takes all of them.
+            armed = (1 if external else frames, exposure, external)
             if file.armed != armed and self.setup.driver.arms:
                 # Arming anew starts a new series on the detector, with a header that ends the old one.
                 file = self._next_file() if file.asked else file
-                self.setup.driver.arm(frames, UNLIMITED if step else 1, exposure, external)
+                self.setup.driver.arm(armed[0], UNLIMITED, exposure, external)
                 file.armed = armed
             pending = self._pending(file, file.asked, file.asked + frames, exposure, patience)
             file.pending = [pending]
@@ -164,7 +166,7 @@ class Acquisition:
                 file.watch.close()
                 client.close()
             if not failed and not short and report.outcome is not Outcome.COMPLETE:
-                raise _incomplete(report)
+                raise failures.incomplete(report)
 
     def abort_any(self) -> SeriesReport | None:
         """Abort whatever series the service has, whoever armed it; None when it has none."""
@@ -247,9 +249,10 @@ class Acquisition:
         state = "staged" if self.is_open else "idle"
         if file is None:
             return f"{state}, nothing written yet"
-        ledger, outcome = file.report.ledger, file.report.outcome
-        verdict = f", {outcome}" if outcome is not None else ""
-        return f"{state}, {place(file.report)}, {ledger.written} frames written, lost: {in_words(ledger)}{verdict}"
+        report = file.report
+        verdict = f", {report.outcome}" if report.outcome is not None else ""
+        account = f"{report.ledger.written} frames written, lost: {failures.in_words(report.ledger)}"
+        return f"{state}, {failures.place(report)}, {account}{verdict}"
 
     # Files.
 
@@ -274,11 +277,7 @@ class Acquisition:
         client, old = self._client, self._running()
         assert client is not None
         if not self.setup.driver.arms and old.report.outcome is None and old.report.started_at is not None:
-            raise ConfigError(
-                f"{self._name} has frames left over from an interrupted or failed point, and can't begin a new file for "
-                "those to come: the detector is in the middle of a series that somebody else has armed.",
-                "Run the plan again, or give the device a driver that arms the detector.",
-            )
+            raise failures.armed_by_others(old.report)
         old.end_waits()
         self.setup.driver.disarm()
         kept = old.announced * self._frames_per_event
@@ -286,13 +285,9 @@ class Acquisition:
         closed = old.report.outcome is not None
         report = self._end_series(client, old, abort=not kept, keep=None if whole else kept)
         if whole and kept and report.outcome is not Outcome.COMPLETE:
-            raise _incomplete(report)
+            raise failures.incomplete(report)
         if closed and 0 < kept < report.ledger.written:
-            raise FramesLost(
-                f"Detector {report.detector}: {place(report)} is closed, and {report.ledger.written - kept} of its frames "
-                "belong to no event; the images of later events could not be told from them.",
-                "End the plan here, and run it again.",
-            )
+            raise failures.mixed_up(report, report.ledger.written - kept)
         old.watch.close()
         self.file = self._new_file(client, old.events_before + old.announced)
         return self.file
@@ -327,11 +322,7 @@ class Acquisition:
         changes = watch.changes
         while (report := watch.current(ask=True)).outcome is None:
             if clock() >= deadline:
-                raise DeadlineExceeded(
-                    f"Detector {report.detector}: series {report.id} was not closed within {self.setup.margin:g} s; "
-                    f"{place(report)} is still open.",
-                    "Look at the status of the service: it says what it waits for, such as a slow disk.",
-                )
+                raise failures.not_closed(report, self.setup.margin)
             watch.changed_since(changes, deadline - clock())
             changes = watch.changes
         return report
@@ -340,10 +331,3 @@ class Acquisition:
         clock = self.setup.clock
         wait = FrameWait(file.report, base, target, exposure, patience or exposure + self.setup.margin, clock())
         return PendingFrames(file.watch, wait, clock)
-
-
-def _incomplete(report: SeriesReport) -> FramesLost:
-    return FramesLost(
-        f"Detector {report.detector}: series {report.id} is {report.outcome}: {report.reason or in_words(report.ledger)}.",
-        f"All frames that the plan asked for are in {place(report)}; `streamdet inspect` has the ledger.",
-    )

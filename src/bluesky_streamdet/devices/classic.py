@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from ophyd import Component, Device, Kind, Signal
-from ophyd.status import DeviceStatus, Status, StatusBase
+from ophyd.status import DeviceStatus
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.devices.acquisition import Acquisition, RunClosed
@@ -60,14 +60,27 @@ class Planned(NamedTuple):
         return planned
 
 
-class FramesStatus(DeviceStatus):
+class TellingStatus(DeviceStatus):
+    """Says in its text why it failed, as that is all that a plan's failure and the run's stop document show of it."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__(device, call_stop_on_failure=False)
+
+    def __str__(self) -> str:
+        error = self.exception(timeout=0) if self.done else None
+        return super().__str__() if error is None else f"{type(error).__name__}: {error}"
+
+    __repr__ = __str__
+
+
+class FramesStatus(TellingStatus):
     """Done when frames are written. Progress bars see how many are."""
 
     def __init__(self, device: Device, total: int) -> None:
         self._started = time.monotonic()
         self._total = total
         self._current = 0
-        super().__init__(device, call_stop_on_failure=False)
+        super().__init__(device)
 
     def watch(self, func: Callable[..., None]) -> None:
         self._watchers.append(func)
@@ -207,9 +220,9 @@ class StreamDetector(Device):
 
     # Preparable and Flyable
 
-    def prepare(self, value: int | Any) -> Status:
+    def prepare(self, value: int | Any) -> TellingStatus:
         """Get ready for a flight of `value` events, or of what an ophyd-async `TriggerInfo` says."""
-        status = Status(obj=self)
+        status = TellingStatus(self)
         self._planned = planned = Planned.of(value)
 
         def ready() -> None:
@@ -222,9 +235,9 @@ class StreamDetector(Device):
         _in_thread(ready, status, f"{self.name} prepare")
         return status
 
-    def kickoff(self) -> Status:
+    def kickoff(self) -> TellingStatus:
         """Start the flight. A flight that an interruption cut short is taken anew, into another file."""
-        status = Status(obj=self)
+        status = TellingStatus(self)
         planned = self._planned
         if planned is None:
             raise ConfigError(f"{self.name} is not prepared.", "Prepare it for a number of events before the kickoff.")
@@ -259,17 +272,17 @@ class StreamDetector(Device):
 
     # Readable and Collectable
 
-    def describe(self) -> OrderedDict[str, Any]:
+    def describe(self) -> dict[str, Any]:  # type: ignore[override]  # ophyd's type has no parameters
         """Data keys of an event. Raises `ConfigError` when nobody knows yet what frames are like."""
-        described: OrderedDict[str, Any] = super().describe()
+        described = cast("dict[str, Any]", super().describe())
         if self._acquisition.setup.asset_docs == "resource":
             described[self.name] = image_key(self._acquisition.layout(), self._acquisition.source, "resource")
         else:
             described.update(self.describe_collect())
         return described
 
-    def read(self) -> OrderedDict[str, Any]:
-        reading: OrderedDict[str, Any] = super().read()
+    def read(self) -> dict[str, Any]:  # type: ignore[override]
+        reading = cast("dict[str, Any]", super().read())
         if self._acquisition.setup.asset_docs == "resource":
             self._queue.extend(self._acquisition.documents())
             reading[self.name] = {"value": self._acquisition.last_datum, "timestamp": time.time()}
@@ -305,7 +318,7 @@ class StreamDetector(Device):
         return f"<StreamDetector {self.name!r} at {self._acquisition.setup.url}: {self._acquisition!r}>"
 
 
-def _in_thread(work: Callable[[], None], status: StatusBase, name: str) -> None:
+def _in_thread(work: Callable[[], None], status: TellingStatus, name: str) -> None:
     """Do `work` beside the RunEngine; its end, or its error, is that of `status`."""
 
     def run() -> None:

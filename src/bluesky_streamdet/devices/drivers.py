@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bluesky_streamdet.sim.client import SimulatedDetectorClient
 
 UNLIMITED = 1_000_000
-"""Triggers to arm for in a step scan, of which nobody knows the length: more than any will have."""
+"""Triggers to arm for, as nobody knows how many a run will have: more than any."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.paths import PathChoice, readers_uri
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.watch import PendingFrames, SeriesWatch
@@ -104,11 +104,7 @@ class RunFile:
         assert report.file is not None and report.data is not None, "a series with written frames has a file"
         layout = layout_of(report, report.data, self.frames_per_event, setup)
         if described is not None and not described.same_frames(layout):
-            raise ConfigError(
-                f"Detector {report.detector} sends frames of shape {layout.shape} and type {layout.dtype}, but was "
-                f"described with shape {described.shape} and type {described.dtype} before the first of them.",
-                "Give the device the right shape and dtype, or take one frame with `count` before the fly scan.",
-            )
+            raise failures.other_frames(report.detector, _in_words(layout), _in_words(described))
         if setup.asset_docs == "resource":
             return ResourceDocuments(reader_path(report.file, setup.path_map), self.frames_per_event)
         return StreamDocuments(layout, name, readers_uri(report.file, self.choice, setup.path_map), setup.separator)
@@ -131,8 +127,9 @@ def expected_layout(
         last = DatasetReport(dataset=DATA, shape=tuple(setup.shape), dtype=setup.dtype, chunk_shape=())
     data = report.data or last
     if data is None:
-        raise ConfigError(
-            f"Nobody knows what the frames of detector {report.detector} are like before the first of them.",
-            "Give the device shape=(rows, columns) and dtype, or take one frame with `count` before the fly scan.",
-        )
+        raise failures.unknown_frames(report.detector)
     return layout_of(report, data, frames_per_event, setup)
+
+
+def _in_words(layout: FrameLayout) -> str:
+    return f"shape {layout.shape} and type {layout.dtype}"

@@ -6,7 +6,8 @@ ends at once when the ledger says that frames are lost, and otherwise when none 
 
 from __future__ import annotations
 
-from bluesky_streamdet.core.errors import DeadlineExceeded, FramesLost, StreamdetError
+from bluesky_streamdet.core.errors import StreamdetError
+from bluesky_streamdet.devices import failures
 from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
 
 
@@ -31,7 +32,7 @@ class FrameWait:
         self.paused = False
         self._exposure = exposure
         self._patience = patience
-        self._lost_before = lost(report.ledger)
+        self._lost_before = failures.lost(report.ledger)
         self._deadline = now + self._patience
 
     def remaining(self, now: float) -> float | None:
@@ -53,12 +54,13 @@ class FrameWait:
             self._deadline = now + self._patience
         if self.written >= self.target:
             self.done = True
-        elif lost(ledger) > self._lost_before:
-            self.fail(self._frames_lost(report))
+        elif failures.lost(ledger) > self._lost_before:
+            self.fail(failures.frames_lost(report, self._share(ledger)))
         elif report.outcome is not None:
-            self.fail(self._ended_early(report))
+            self.fail(failures.ended_early(report, self._share(ledger)))
         elif now >= self._deadline:
-            self.fail(self._too_late(report))
+            number = self.written + 1
+            self.fail(failures.too_late(report, self._share(ledger), number, self._patience, self._exposure))
         return self.done
 
     def pause(self) -> None:
@@ -85,55 +87,5 @@ class FrameWait:
         self.error = error
         raise error
 
-    def _frames_lost(self, report: SeriesReport) -> FramesLost:
-        ledger = report.ledger
-        return FramesLost(
-            f"Detector {report.detector} lost frames that the plan asked for: {in_words(ledger)}; "
-            f"{self._share(ledger)} are in {place(report)}.",
-            f"Take the point or the scan again; `streamdet inspect` shows the file's ledger, and the service's status that "
-            f"of series {report.id}.",
-        )
-
-    def _ended_early(self, report: SeriesReport) -> FramesLost:
-        reason = f" ({report.reason})" if report.reason else ""
-        return FramesLost(
-            f"Detector {report.detector}: series {report.id} ended {report.outcome}{reason} with "
-            f"{self._share(report.ledger)} in {place(report)}.",
-            "The service writes no more frames of this run; look at its log, then run the plan again.",
-        )
-
-    def _too_late(self, report: SeriesReport) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"Detector {report.detector}: frame {self.written + 1} of series {report.id} did not reach {place(report)} "
-            f"within {self._patience:g} s (exposure {self._exposure:g} s); {self._share(report.ledger)} did.",
-            "Was the detector triggered, and does its stream reach the service? `streamdet watch` shows what comes. "
-            "A detector that needs longer wants a larger margin.",
-        )
-
     def _share(self, ledger: LedgerReport) -> str:
         return f"{max(0, ledger.written - self.base)} of {self.target - self.base} frames"
-
-
-def lost(ledger: LedgerReport) -> int:
-    """Frames of a series that will not get into its file."""
-    return (
-        ledger.missing + sum(ledger.failed.values()) + sum(ledger.malformed.values()) + sum(ledger.discarded.values())
-    )
-
-
-def in_words(ledger: LedgerReport) -> str:
-    """What was lost, and why."""
-    parts = []
-    if ledger.missing:
-        numbers = ", ".join(
-            f"{first}" if first == last else f"{first}-{last}" for first, last in ledger.missing_ranges[:5]
-        )
-        parts.append(f"{ledger.missing} missing{f' (numbers {numbers})' if numbers else ''}")
-    for what, reasons in (("failed", ledger.failed), ("malformed", ledger.malformed), ("discarded", ledger.discarded)):
-        parts += [f"{count} {what} ({reason})" for reason, count in reasons.items()]
-    return ", ".join(parts) or "none"
-
-
-def place(report: SeriesReport) -> str:
-    """Where the frames of a series go."""
-    return f"the file {report.file}" if report.file else "no file"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from bluesky_streamdet.core.errors import NoSuchSeries, ServiceUnreachable, StreamdetError
+from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.waiting import FrameWait
 from bluesky_streamdet.streaming.messages import ArmRequest, FrameReport, SeriesReport, Status
 
@@ -103,17 +104,9 @@ class SeriesWatch:
         try:
             return self._client.series(self.report.id)
         except NoSuchSeries as error:
-            raise ServiceUnreachable(
-                f"The service of detector {self.report.detector} was restarted, and knows no series {self.report.id}.",
-                f"The frames until then are in the file {self.report.file}. Run the plan again.",
-            ) from error
+            raise failures.restarted(self.report) from error
         except ServiceUnreachable as error:
-            raise ServiceUnreachable(
-                f"The service of detector {self.report.detector} is gone, in the middle of series {self.report.id}: "
-                f"{error.message}",
-                f"Start it again (`streamdet serve`), then run the plan again. The frames until then are in the file "
-                f"{self.report.file}.",
-            ) from error
+            raise failures.gone(self.report, error) from error
 
 
 class PendingFrames:

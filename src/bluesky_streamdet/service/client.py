@@ -9,6 +9,7 @@ It holds no socket until it is first used, and may be used by several threads.
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -34,8 +35,8 @@ API = "/api/v1"
 class ServiceClient:
     """Talks to the service at `url`. Close it, or use it in a `with`.
 
-    api_key: needed to change anything, and from other machines to read; left out, it is taken from `STREAMDET_API_KEY` or
-    from the file of a service on this machine. timeout: seconds for a request.
+    api_key: needed to change anything, and from other machines to read; left out, it is taken from `STREAMDET_API_KEY`
+    or from the file of a service on this machine. timeout: seconds for a request.
 
     Every method raises `ServiceUnreachable` when nobody answers, and the errors that the service reports.
     """
@@ -93,7 +94,7 @@ class ServiceClient:
         self._ask("PUT", "/log-level", {"level": level})
 
     def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]:
-        """Have `callback` called with each new status, soon and then at each change; with None when the service is lost.
+        """Have `callback` called with the status within a second, then at each change; with None when it is lost.
 
         It is called in a thread of this client, and must not block it. Call what is returned to end that.
         """
@@ -111,9 +112,9 @@ class ServiceClient:
         try:
             status: Status | None = self.status()
             while status is None or not predicate(status):
-                last, status = status, statuses.get(timeout=max(0.0, deadline - time.monotonic()))
+                status = statuses.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise self._too_late(timeout, what) from None
+            return self._at_last(predicate, timeout, what)
         finally:
             unsubscribe()
         return status
@@ -141,9 +142,10 @@ class ServiceClient:
     ) -> httpx.Response:
         """Send a request. Raises the error that the service reports."""
         key = self._key()
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        headers = {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
+        content = None if body is None else json.dumps(body, default=_plain)
         try:
-            response = self._open().request(method, API + path, json=body, params=params, headers=headers)
+            response = self._open().request(method, API + path, content=content, params=params, headers=headers)
         except httpx.TimeoutException as error:
             raise ServiceUnreachable(
                 f"The service at {self.url} did not answer {method} {API + path} within {self._timeout:g} s.",
@@ -162,12 +164,15 @@ class ServiceClient:
                 self._http = httpx.Client(base_url=self.url, timeout=self._timeout, trust_env=False)
             return self._http
 
-    def _too_late(self, timeout: float, what: str) -> StreamdetError:
+    def _at_last(self, predicate: Callable[[Status], bool], timeout: float, what: str) -> Status:
+        """The status when the time is up. A wait must fail for what happened, not for a message that was lost."""
         try:
             status = self.status()
         except ServiceUnreachable as error:
-            return ServiceUnreachable(f"Waited {timeout:g} s for {what}, but {error.message}", error.hint)
-        return DeadlineExceeded(f"Waited {timeout:g} s for {what}. {explain(status)}", _advice(status))
+            raise ServiceUnreachable(f"Waited {timeout:g} s for {what}. {error.message}", error.hint) from error
+        if predicate(status):
+            return status
+        raise DeadlineExceeded(f"Waited {timeout:g} s for {what}. {explain(status)}", _advice(status))
 
 
 def unreachable(url: str, reason: str) -> ServiceUnreachable:
@@ -187,15 +192,15 @@ def explain(status: Status) -> str:
         return f"Detector {status.detector} is {status.state}{ended}."
     ledger = series.ledger
     of = f" of {ledger.expected}" if ledger.expected is not None else ""
-    parts = [f"Detector {status.detector} is {status.state} with series {series.id}: {ledger.written}{of} frames are"]
-    parts.append(f"readable in {series.file}" if series.file else "readable, as it is not written")
-    if ledger.missing and ledger.expected is None:
-        parts.append(f"; {ledger.missing} are missing")
+    where = f"{ledger.written}{of} frames are readable in {series.file}"
+    if series.file is None:
+        where = f"{ledger.received}{of} frames have come"
+    parts = [f"Detector {status.detector} is {status.state} with series {series.id}", where]
     if status.seconds_without_data is not None and status.seconds_without_data >= 1:
-        parts.append(f"; no data for {status.seconds_without_data:g} s")
+        parts.append(f"no data for {status.seconds_without_data:g} s")
     if status.slow is not None:
-        parts.append(f"; it waits for {status.slow}")
-    return " ".join(parts).replace(" ;", ";") + "."
+        parts.append(f"it waits for {status.slow}")
+    return "; ".join(parts) + "."
 
 
 def _advice(status: Status) -> str:
@@ -207,6 +212,11 @@ def _advice(status: Status) -> str:
     if status.series is not None and not status.series.ledger.received:
         return "The detector is connected and has sent nothing: was it armed, and do its triggers come?"
     return "Some triggers or frames may have been lost; stop the series to have its account."
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of metadata such as NumPy's numbers, and times."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
 def _series(response: httpx.Response) -> SeriesReport:

@@ -108,12 +108,16 @@ class DataPlaneProcess:
             return self.ended.is_set()
         return True
 
+    def kill_now(self) -> None:
+        """End it, without waiting for its end."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def kill(self) -> bool:
         """End it at once. False when it does not end, as one that waits for a disk."""
         if self._process is None or self.ended.is_set():
             return True
-        if self._process.returncode is None:
-            self._process.kill()
+        self.kill_now()
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 await self.ended.wait()

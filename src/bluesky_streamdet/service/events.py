@@ -37,6 +37,7 @@ class StatusFeed:
         self._callbacks: dict[int, Callback] = {}
         self._number = 0
         self._follower: _Follower | None = None
+        self._ended: list[_Follower] = []
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """Have `callback` called from now on. Returns what ends that."""
@@ -48,19 +49,25 @@ class StatusFeed:
         return lambda: self._unsubscribe(number)
 
     def close(self) -> None:
-        """Forget all who subscribed, and end the thread."""
+        """Forget all who subscribed, and wait for the thread to end."""
         with self._lock:
             self._callbacks.clear()
-            follower, self._follower = self._follower, None
-        if follower is not None:
-            follower.close()
+            followers = [*self._ended, *([self._follower] if self._follower is not None else [])]
+            self._ended, self._follower = [], None
+        for follower in followers:
+            follower.end()
+            if follower is not threading.current_thread():  # A callback may close its own feed.
+                follower.join()
 
     def _unsubscribe(self, number: int) -> None:
         with self._lock:
             self._callbacks.pop(number, None)
-            last = not self._callbacks
-        if last:
-            self.close()
+            if self._callbacks or self._follower is None:
+                return
+            follower, self._follower = self._follower, None
+            self._ended = [one for one in self._ended if one.is_alive()] + [follower]
+        # Not waited for: a callback may be waiting for a lock that whoever unsubscribes holds.
+        follower.end()
 
     def _deliver(self, status: Status | None) -> None:
         with self._lock:
@@ -73,43 +80,43 @@ class StatusFeed:
                 log.exception("a callback for the status failed")
 
 
-class _Follower:
+class _Follower(threading.Thread):
     """The thread, from the first subscription to the end of the last."""
 
     def __init__(
         self, url: str, key: Callable[[], str | None], timeout: float, deliver: Callable[[Status | None], None]
     ) -> None:
+        super().__init__(name="streamdet status", daemon=True)
         self._url = url
         self._key = key
         self._timeout = timeout
         self._deliver = deliver
         self._ending = threading.Event()
         self._connection: ClientConnection | None = None
-        self._thread = threading.Thread(target=self._run, name="streamdet status", daemon=True)
-        self._thread.start()
+        self.start()
 
-    def close(self) -> None:
-        """End the thread; wait for it, unless a callback in it does this."""
+    def end(self) -> None:
+        """Have the thread end soon."""
         self._ending.set()
         connection = self._connection
         if connection is not None:
             connection.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         attempts = 0
         while not self._ending.is_set():
             try:
                 self._follow()
-            except (OSError, WebSocketException, TimeoutError) as error:
+            except (OSError, WebSocketException) as error:
                 log.debug("%s is lost: %s", self._url, error)
             if self._ending.is_set():
                 return
-            attempts = 0 if self._connection is not None else attempts + 1
-            self._connection = None
-            self._deliver(None)
+            if self._connection is not None:
+                attempts, self._connection = 0, None
+            if attempts == 0:
+                self._deliver(None)
             self._ending.wait(RETRY[min(attempts, len(RETRY) - 1)])
+            attempts += 1
 
     def _follow(self) -> None:
         key = self._key()
@@ -123,6 +130,7 @@ class _Follower:
             compression=None,
             proxy=None,
         ) as connection:
+            # Before the next look at `_ending`, which `end` sets before it looks for a connection to close.
             self._connection = connection
             while not self._ending.is_set():
                 message = connection.recv(timeout=SILENCE)

@@ -1,7 +1,7 @@
 """Keeps a data plane running, knows what it does, and tells it what to do.
 
 A data plane that dies is started anew, and what was running is closed as interrupted, with what is on disk. The status
-says so until the next series begins. Nothing here waits for a data plane without a deadline.
+says so until somebody arms the next series, or one is complete. Nothing here waits for a data plane without a deadline.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, StreamdetError
+from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.service.dataplane import COMMAND, DataPlaneProcess, NotRunning
@@ -86,17 +87,22 @@ class Supervisor:
         await self.series.close()
         self.board.close()
 
+    def hurry(self) -> None:
+        """End without draining; for who has called `close` and can't wait."""
+        if self._plane is not None:
+            self._plane.kill_now()
+
     @property
     def ready(self) -> bool:
         """Whether a series can be taken now."""
-        return self._plane is not None and self._silence() < self.config.watch.silent
+        return self._latest is not None and self._silence() < self.config.watch.silent
 
     # What it is told to do.
 
     async def ask(self, command: Command) -> tuple[Answer, list[bytes]]:
         """Have the data plane do something. Raises its error, `NotRunning` or `DeadlineExceeded`."""
         plane = self._plane
-        if plane is None:
+        if plane is None or self._latest is None:
             raise NotRunning(f"The data plane does not run. {self._trouble or ''}".rstrip())
         answer, parts = await plane.ask(command, self.config.watch.answer)
         if answer.status is not None and plane is self._plane:
@@ -125,15 +131,13 @@ class Supervisor:
     # The data plane's process.
 
     async def _launch(self) -> DataPlaneProcess:
-        plane = DataPlaneProcess(self.config.data_plane(), self._take, self._command)
+        plane = self._plane = DataPlaneProcess(self.config.data_plane(), self._take, self._command)
         try:
             self._pid_file.write(await plane.start())
             await plane.ready(self.config.watch.start)
         except BaseException:
-            await plane.close()
+            await self._let_go(plane)
             raise
-        self._plane = plane
-        self._publish()
         return plane
 
     async def _keep_running(self, plane: DataPlaneProcess) -> None:
@@ -158,16 +162,19 @@ class Supervisor:
 
     async def _lay_out(self, plane: DataPlaneProcess, reason: str) -> str:
         """Let go of a data plane, and close what it was doing. Returns what was lost, in words."""
-        await plane.close()
-        self._plane = None
-        latest, self._latest = self._latest, None
-        self._pid_file.remove()
-        ran = latest.series if latest is not None else None
-        if ran is None:
+        latest = await self._let_go(plane)
+        if latest is None or latest.series is None:
             return ""
-        final = await self.series.interrupt(ran, reason)
+        final = await self.series.interrupt(latest.series, reason)
         where = f", {final.ledger.written} frames of it are readable in {final.file}" if final.file else ""
-        return f" while series {final.id} was {latest.state if latest else ''}{where}"
+        return f" while series {final.id} was {latest.state}{where}"
+
+    async def _let_go(self, plane: DataPlaneProcess) -> Status | None:
+        """Close a data plane. Returns the last that it said."""
+        await plane.close()
+        self._pid_file.remove()
+        latest, self._latest, self._plane = self._latest, None, None
+        return latest
 
     async def _relaunch(self, deaths: int) -> DataPlaneProcess:
         while True:
@@ -188,12 +195,12 @@ class Supervisor:
 
     def _take(self, status: Status) -> None:
         self._heard = self._clock()
-        before = self._latest
-        self._latest = status
+        before, self._latest = self._latest, status
         for report in (status.last_series, status.series):
             if report is not None:
                 self.series.note(report)
-        if before is not None and status.series is not None and before.series is None:
+        last = status.last_series
+        if before is not None and last != before.last_series and last is not None and last.outcome is Outcome.COMPLETE:
             self._trouble = None
         self._publish()
 
@@ -221,9 +228,9 @@ class Supervisor:
         changes: dict[str, object] = {"last_series": status.last_series or self.series.last}
         if self._trouble is not None:
             changes["error"] = self._trouble
-        if self._plane is None:
+        if self._latest is None:
             changes["state"] = "error"
-        elif self._silence() >= config.watch.slow and self._latest is not None:
+        elif self._silence() >= config.watch.slow:
             changes |= self._in_silence(status)
         return status.model_copy(update=changes)
 

@@ -24,7 +24,15 @@ BEAM_CENTRE = (0.562, 0.488)
 
 POWDER_CELL = 4.1569
 """Angstrom; LaB6, NIST SRM 660c."""
-POWDER_LINES = {(1, 0, 0): 0.6, (1, 1, 0): 1.0, (1, 1, 1): 0.45, (2, 0, 0): 0.24, (2, 1, 0): 0.55, (2, 1, 1): 0.3, (2, 2, 0): 0.12}
+POWDER_LINES = {
+    (1, 0, 0): 0.6,
+    (1, 1, 0): 1.0,
+    (1, 1, 1): 0.45,
+    (2, 0, 0): 0.24,
+    (2, 1, 0): 0.55,
+    (2, 1, 1): 0.3,
+    (2, 2, 0): 0.12,
+}
 """Relative intensity of each reflection."""
 
 LARGEST_CELL, SMALLEST_CELL = 31.0, 8.0

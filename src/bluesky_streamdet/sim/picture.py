@@ -52,7 +52,9 @@ class Pictures:
         variants: int | None = None,
     ) -> None:
         if dtype not in DTYPES or np.dtype(dtype).kind not in "iu":
-            raise ConfigError(f"Pictures can't be of the type {dtype!r}.", "Take uint8, uint16, uint32 or another integer type.")
+            raise ConfigError(
+                f"Pictures can't be of the type {dtype!r}.", "Take uint8, uint16, uint32 or another integer type."
+            )
         if encoding not in (None, RAW, BSLZ4):
             raise ConfigError(f"Pictures can't be compressed by {encoding!r}.", f"Take {BSLZ4} or {RAW}.")
         try:

@@ -1,8 +1,8 @@
 """The fan-out: every frame, as it came, to whoever is connected, in the standard format.
 
-Each output has its own queue and its own overflow rule, and none holds up another: it drops and counts, unless it is told to
-block. What libzmq's PUB drops inside can't be counted; so a PUB output uses an XPUB that refuses rather than drops, and
-keeps queue and count in front of it.
+Each output has its own queue and its own overflow rule, and none holds up another: it drops and counts, unless it is
+told to block. What libzmq's PUB drops inside can't be counted; so a PUB output uses an XPUB that refuses rather than
+drops, and keeps queue and count in front of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bluesky_streamdet.codecs.codec import Message
 from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.config import OutputConfig
 from bluesky_streamdet.streaming.messages import OutputReport
-from bluesky_streamdet.streaming.source import ConnectionWatch, open_socket
+from bluesky_streamdet.streaming.source import ConnectionWatch, address_of, open_socket
 
 COPY_BELOW = 64 << 10
 """Smaller payloads are copied into ZeroMQ, which is cheaper there than keeping count of who still uses them."""
@@ -56,7 +56,7 @@ class Output:
         except BaseException:
             self.close()
             raise
-        self.address = self._socket.last_endpoint.decode()
+        self.address = address_of(self._socket)
 
     @property
     def blocked(self) -> bool:

@@ -81,8 +81,8 @@ class _SharedChunk:
 class SeriesFile:
     """The file of one series. Opened with the first frame, as only that tells what all of them are like.
 
-    path: inside the data directory, checked. event: frames of an event; more than one gives a dataset (events, frames, …).
-    Raises `WriteFailed` from each method when the file system or HDF5 refuses; then nothing more can be written.
+    path: inside the data directory, checked. event: frames of an event; more than one gives a dataset (events, frames,
+    …). Raises `WriteFailed` from each method when the file system or HDF5 refuses; then nothing more can be written.
     """
 
     def __init__(self, path: Path, detector: str, series: str, *, event: int = 1, replace: bool = False) -> None:

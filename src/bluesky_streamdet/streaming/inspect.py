@@ -26,7 +26,8 @@ class NotOurFile(StreamdetError):
 class FileReport(BaseModel):
     """What `inspect` says of a file.
 
-    readable: frames that others can read. outcome: None for a file that was not closed, whose writer still runs or died.
+    readable: frames that others can read. outcome: None for a file that was not closed, whose writer still runs or
+    died.
     journal: whether parameters that came late still lie beside the file.
     """
 
@@ -94,13 +95,19 @@ def _report(path: Path, file: h5py.File) -> FileReport:
         readable=readable,
         shape=data.shape[2:] if event > 1 else data.shape[1:],
         dtype=str(data.dtype),
-        filters=[str(one) for one in data._filters],
+        filters=_filters(data),
         nbytes=path.stat().st_size,
         first_number=int(numbers[0]) if readable else None,
         last_number=int(numbers[readable - 1]) if readable else None,
         ledger=nexus.read_ledger(file, detector),
         journal=journal_of(path).exists(),
     )
+
+
+def _filters(data: h5py.Dataset) -> list[str]:
+    properties = data.id.get_create_plist()
+    described = [properties.get_filter(index) for index in range(properties.get_nfilters())]
+    return [f"{number}: {name.decode(errors='replace').partition(';')[0]}" for number, _, _, name in described]
 
 
 def _is_detector(group: Any) -> bool:

@@ -1,12 +1,13 @@
 """The data plane's one loop: take what has come, order it, write it, forward it, answer the control plane.
 
-It does nothing that could wait, but for the file: a slow disk pushes back through ZeroMQ to the detector, and so does an
-output that is told to block.
+It does nothing that could wait, but for the file: a slow disk pushes back through ZeroMQ to the detector, and so does
+an output that is told to block.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from uuid import uuid4
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 BATCH = 64
 BATCH_BYTES = 16 << 20
 """So much is taken from a socket before it is ordered and written; a batch costs one extension of the file."""
+LONGEST_BLOCK = 50
+"""Milliseconds that the loop waits for a client that blocks, before it looks after everything else again."""
 SHORTEST_FLUSH = 0.02
 """Seconds between flushes at least, when frames come singly."""
 
@@ -145,11 +148,11 @@ class Pipeline:
         if self.blocked_by is None:
             due = self._flush_due()
             wait = wait if due is None else max(0.0, min(wait, due - self._clock()))
-            return bool(self._poller.poll(wait * 1000))
+            return bool(self._poller.poll(math.ceil(wait * 1000)))
         # Frames are there, but an output blocks: wait for that client, not for more frames.
         for output in self.outputs:
             if output.blocked:
-                output.socket.poll(min(wait, 0.05) * 1000, zmq.POLLOUT)
+                output.socket.poll(LONGEST_BLOCK, zmq.POLLOUT)
                 output.flush()
         return False
 

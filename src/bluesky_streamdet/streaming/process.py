@@ -1,7 +1,7 @@
 """The data plane as a process: one pipeline, steered over a link by the control plane that started it.
 
-Its configuration comes as JSON on standard input. It ends when told to, on SIGTERM, or when its parent has died; each time
-it drains first, so that what has come is in the file.
+Its configuration comes as JSON on standard input. It ends when told to, on SIGTERM, or when its parent has died; each
+time it drains first, so that what has come is in the file.
 """
 
 from __future__ import annotations

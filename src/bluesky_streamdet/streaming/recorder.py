@@ -1,7 +1,7 @@
 """A series as the sinks see it: its file, its outputs, its report. Carries out what the receiver decides.
 
-A failure of the file ends nothing else: frames that it can't take are counted as failed, with the reason, and still go to
-the outputs.
+A failure of the file ends nothing else: frames that it can't take are counted as failed, with the reason, and still go
+to the outputs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def now_utc() -> datetime:
 class SeriesRecorder:
     """Writes one series. `path` is None for a series that is only forwarded.
 
-    note: why the file is called otherwise than the stream wanted, empty when it isn't. failure: why nothing can be written.
+    note: why the file is called otherwise than the stream wanted, empty when it isn't. failure: why nothing can be
+    written.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ from bluesky_streamdet.streaming.messages import SourceReport
 LARGEST_MESSAGE = LARGEST_FRAME + (1 << 20)
 
 Part = bytes | memoryview
-"""A payload stays in ZeroMQ's memory, which the view keeps alive. pyzmq's own frames are not handed on: libraries that take
-their buffer directly crash (pyzmq 27.3)."""
+"""A payload stays in ZeroMQ's memory, which the view keeps alive. pyzmq's own frames are not handed on: libraries that
+take their buffer directly crash (pyzmq 27.3)."""
 
 
 class ConnectionWatch:
@@ -78,7 +78,7 @@ class Source:
     @property
     def addresses(self) -> list[str]:
         """The endpoints as they are, with the port that was given where port 0 was asked for."""
-        return [socket.last_endpoint.decode() for socket in self.sockets]
+        return [address_of(socket) for socket in self.sockets]
 
     def take(self, index: int, most: int, most_bytes: int) -> Iterator[list[Part]]:
         """Messages that wait at socket `index`: at most so many, and no more once `most_bytes` are exceeded."""
@@ -123,6 +123,11 @@ class Source:
         self.sockets.clear()
 
 
+def address_of(socket: zmq.Socket[bytes]) -> str:
+    """Where the socket is bound or connected, with the port that it was given."""
+    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+
 def open_socket(socket: zmq.Socket[bytes], endpoint: str, *, bind: bool) -> None:
     """Bind or connect. Raises `AddressTaken` when somebody else is bound, `ConfigError` for an impossible address."""
     try:
@@ -131,7 +136,7 @@ def open_socket(socket: zmq.Socket[bytes], endpoint: str, *, bind: bool) -> None
         if error.errno == zmq.EADDRINUSE:
             raise AddressTaken(
                 f"The address {endpoint} is in use.",
-                f"Stop the program that holds it (`ss -ltnp 'sport = :{endpoint.rpartition(':')[2]}'`), or take another port.",
+                f"`ss -ltnp 'sport = :{endpoint.rpartition(':')[2]}'` shows who holds it; stop that, or take another.",
             ) from error
         verb = "bind to" if bind else "connect to"
         raise ConfigError(f"Can't {verb} {endpoint!r}: {error.strerror}.", "Write it as tcp://HOST:PORT.") from error

@@ -1,0 +1,60 @@
+"""`streamdet serve`: one detector's service, and what it does, line by line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bluesky_streamdet.service.config import DetectorConfig
+
+
+def serve(
+    config: Annotated[str, typer.Argument(help="a YAML file, or the name of a detector (see `streamdet detectors`)")],
+    name: Annotated[str | None, typer.Argument(help="of the detector in the file, if it has several")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option("--from", help="without a file: where frames come from, as tcp://HOST:PORT"),
+    ] = None,
+    directory: Annotated[Path | None, typer.Option(help="without a file: where files go")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="of REST and page; 0 takes any")] = None,
+) -> None:
+    """Receive, write and forward the frames of one detector, until Ctrl-C; then what is on its way is still written.
+
+    Prints address and API key, what happens, and once a second how it goes. Exits 1 when it can't start.
+    """
+    import asyncio
+    import logging
+    import os
+
+    # Before NumPy's friends start: threads that wait for work by turning would take the data plane's processor.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from bluesky_streamdet.service.console import run
+
+    chosen = _configuration(config, name, endpoint, directory)
+    if port is not None:
+        chosen.rest.port = port
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bluesky_streamdet").setLevel(chosen.log_level)
+    asyncio.run(run(chosen, sys.stdout))
+
+
+def _configuration(config: str, name: str | None, endpoint: str | None, directory: Path | None) -> DetectorConfig:
+    """From a file, or a row of the catalog. Raises `ConfigError`; `typer.BadParameter` for options that don't fit."""
+    from bluesky_streamdet.catalog import DETECTORS
+    from bluesky_streamdet.core.errors import ConfigError
+    from bluesky_streamdet.service.config import for_row, load
+
+    path = Path(config)
+    if path.is_file():
+        if endpoint is not None or directory is not None:
+            raise typer.BadParameter("--from and --directory are for a detector without a file; the file has both.")
+        return load(path, name)
+    if config in DETECTORS and name is None:
+        return for_row(config, endpoint, directory)
+    raise ConfigError(
+        f"There is no file {config}, and no detector of that name.", f"The catalog has: {', '.join(DETECTORS)}."
+    )

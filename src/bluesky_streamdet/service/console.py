@@ -1,0 +1,154 @@
+"""A service in the foreground, for a person or a log to read: what happens at once, how it goes once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from bluesky_streamdet.service.board import StatusBoard
+from bluesky_streamdet.service.config import DetectorConfig
+from bluesky_streamdet.service.server import Service
+from bluesky_streamdet.streaming.messages import SeriesReport, Status
+
+log = logging.getLogger(__name__)
+
+EVERY = 1.0
+"""Seconds between lines while a series runs."""
+LIVE_EVERY = 0.2
+"""The same for the line that a terminal shows in place."""
+CLEAR = "\r\x1b[2K"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def run(config: DetectorConfig, output: TextIO) -> None:
+    """Serve until Ctrl-C or SIGTERM, then drain; the second ends it at once. Raises `StreamdetError` at the start."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    service = Service(config)
+    watching: asyncio.Task[None] | None = None
+
+    def on_signal() -> None:
+        if stopped.is_set():
+            log.warning("interrupted once more: the data plane is killed")
+            service.supervisor.hurry()
+        stopped.set()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        async with service:
+            for line in greeting(service):
+                output.write(line + "\n")
+            output.flush()
+            watching = asyncio.create_task(_watch(service.supervisor.board, Reporter(output)))
+            await stopped.wait()
+            output.write("\nending: what is on its way is written first; Ctrl-C again ends at once\n")
+            output.flush()
+        await watching
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+        if watching is not None:
+            watching.cancel()
+    output.write("ended\n")
+    output.flush()
+
+
+def greeting(service: Service) -> list[str]:
+    """Who this is, and how to talk to it."""
+    config, key = service.config, service.key
+    lines = [
+        f"detector  {config.detector} ({config.type}), from {', '.join(config.source.endpoints)}",
+        f"files     {config.files.directory}",
+        *(f"output    {output.name}: {output.kind} {output.address}" for output in config.outputs),
+    ]
+    if key is None or key.file is None:
+        return [*lines, f"page      {service.url}/", "API key   the one that was configured", ""]
+    # Behind #, as a browser sends that to nobody, and no log holds it.
+    return [*lines, f"page      {service.url}/#key={key.text}", f"API key   {key.text} (in {key.file})", ""]
+
+
+async def _watch(board: StatusBoard, reporter: Reporter) -> None:
+    status: Status | None = board.status
+    while status is not None:
+        reporter.show(status)
+        status = await board.newer_than(status.revision)
+    # What happened while the service ended.
+    reporter.show(board.status)
+
+
+class Reporter:
+    """Writes what is new in each status. clock: seconds, monotonic. now: the time of day, as text."""
+
+    def __init__(
+        self,
+        output: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], str] = lambda: time.strftime("%H:%M:%S"),
+    ) -> None:
+        self._output = output
+        self._live = output.isatty()
+        self._clock = clock
+        self._now = now
+        self._before: Status | None = None
+        self._line_at = -EVERY
+
+    def show(self, status: Status) -> None:
+        """Write what there is to say."""
+        for text in _happened(self._before, status):
+            self._output.write(f"{CLEAR if self._live else ''}{self._now()} {text}\n")
+        self._before = status
+        if status.series is not None and self._clock() - self._line_at >= (LIVE_EVERY if self._live else EVERY):
+            self._line_at = self._clock()
+            line = f"{self._now()} {progress(status, status.series)}"
+            self._output.write(f"{CLEAR}{line}" if self._live else f"{line}\n")
+        self._output.flush()
+
+
+def _happened(before: Status | None, status: Status) -> list[str]:
+    """What has changed since the last status that a person wants to know at once."""
+    texts = []
+    old_series = before.series if before is not None else None
+    last = status.last_series
+    known = before.last_series if before is not None else last
+    if last is not None and last != known:
+        texts.append(ending(last))
+    if status.series is not None and (old_series is None or old_series.id != status.series.id):
+        texts.append(f"series {status.series.id} is {status.state}, {_file(status.series)}")
+    elif before is not None and before.state != status.state:
+        texts.append(f"{before.state} -> {status.state}")
+    if status.error is not None and (before is None or before.error != status.error):
+        texts.append(f"error: {status.error}")
+    if status.slow is not None and (before is None or before.slow is None):
+        texts.append(f"held up by {status.slow}")
+    return texts
+
+
+def ending(series: SeriesReport) -> str:
+    """How a series ended, in a line."""
+    reason = f": {series.reason}" if series.reason else ""
+    return f"series {series.id} ended {series.outcome}, {series.ledger.written} frames, {_file(series)}{reason}"
+
+
+def progress(status: Status, series: SeriesReport) -> str:
+    """How a series goes, in a line."""
+    ledger = series.ledger
+    of = f"/{ledger.expected}" if ledger.expected is not None else ""
+    count = ledger.received if series.file is None else ledger.written
+    rate = f"{status.frames_per_second:.1f}/s, {status.megabytes_per_second:.1f} MB/s"
+    # Of frames that are still expected, those that have not come yet are not missing.
+    missing = sum(last - first + 1 for first, last in ledger.missing_ranges)
+    parts = [f"{status.state:9} {series.id}", _file(series), f"{count}{of} frames, {rate}", f"{missing} missing"]
+    if (status.seconds_without_data or 0) >= EVERY:
+        parts.append(f"no data for {status.seconds_without_data:.0f} s")
+    if status.slow is not None:
+        parts.append(f"held up by {status.slow}")
+    return "  ".join(parts)
+
+
+def _file(series: SeriesReport) -> str:
+    return series.file or "no file"
