@@ -140,7 +140,7 @@ class FrameCallback(FrameDocuments):
     It reads in the thread that the documents come in, which in a RunEngine is the plan's; to spare the plan, wrap it in
     `bluesky.callbacks.buffer.BufferingWrapper`, or use `LiveImage`, that has a thread of its own.
 
-    patience: seconds to wait for a file that is behind its documents, for each announcement.
+    patience: seconds to wait for a file that is behind its documents, for each announcement, by `sleep`.
     """
 
     def __init__(
@@ -149,14 +149,16 @@ class FrameCallback(FrameDocuments):
         keys: Collection[str] | None = None,
         path_map: Mapping[str, str] | None = None,
         patience: float = 2.0,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         super().__init__(self._read, keys, path_map)
         self.missed = 0
         self._on_frames = on_frames
         self._patience = patience
+        self._sleep = sleep
 
     def _read(self, wanted: FrameRange) -> None:
-        frames = read_patiently(wanted, self._patience, time.sleep)
+        frames = read_patiently(wanted, self._patience, self._sleep)
         if frames is None:
             if not self.missed:
                 log.warning(

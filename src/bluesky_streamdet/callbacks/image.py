@@ -102,16 +102,23 @@ class LiveImage(FrameDocuments):
                 self.skipped = self._announced - self.drawn - (wanted is not None)
             if wanted is None:
                 return
-            frames = read_patiently(wanted, PATIENCE, threading.Event().wait)
-            if frames is None:
-                log.warning("%s has no frame %d yet; it is not shown", wanted.path, wanted.start)
-                continue
-            self.drawn += 1
-            picture = Picture(as_image(frames), self._title(wanted), self._saturation)
-            if self._window is not None:
-                self._window.show(picture)
-            elif self._save is not None:
-                picture.save(self._save)
+            try:
+                self._show(wanted)
+            except Exception:
+                # A picture that can't be drawn or saved stops neither the plan nor the next picture.
+                log.exception("frame %d of %s is not shown", wanted.start, wanted.path)
+
+    def _show(self, wanted: FrameRange) -> None:
+        frames = read_patiently(wanted, PATIENCE, threading.Event().wait)
+        if frames is None:
+            log.warning("%s has no frame %d yet; it is not shown", wanted.path, wanted.start)
+            return
+        picture = Picture(as_image(frames), self._title(wanted), self._saturation)
+        if self._window is not None:
+            self._window.show(picture)
+        elif self._save is not None:
+            picture.save(self._save)
+        self.drawn += 1
 
     def _title(self, shown: FrameRange) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
@@ -129,14 +136,15 @@ class Picture:
 
     def draw(self, figure: Figure) -> None:
         """Put the picture into a figure, in place of what was there."""
+        from matplotlib import colormaps
         from matplotlib.colors import LogNorm
 
         figure.clear()
         axes = figure.add_subplot()
         low, high = limits(self.image[~self.mask])
         shown = np.ma.masked_array(np.maximum(self.image, low), self.mask)
-        drawn = axes.imshow(shown, norm=LogNorm(low, high), cmap="inferno", interpolation="nearest")
-        drawn.cmap.set_bad("0.5")
+        colours = colormaps["inferno"].with_extremes(bad="0.5")
+        drawn = axes.imshow(shown, norm=LogNorm(low, high), cmap=colours, interpolation="nearest")
         if self.saturated.any():
             red = np.zeros((*self.image.shape, 4))
             red[self.saturated] = 1, 0, 0, 1

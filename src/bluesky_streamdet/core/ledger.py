@@ -4,7 +4,7 @@ Kept in whole frames, and true at every moment (`pending` is what was received a
 
     received = unique + duplicate + foreign + malformed
     unique   = written + live_only + discarded + failed + pending
-    expected = unique + missing           while somebody said how many are expected
+    expected = unique + missing           once the series has ended, if somebody said how many to expect
 
 A message that nobody can decode counts as one malformed frame, as nobody can tell what it was.
 """
@@ -22,13 +22,14 @@ LISTED_RANGES = 1000
 class Ledger:
     """Counts of one series. Whoever sees a frame's fate adds to it; nobody subtracts.
 
-    expected: frames that the request or the stream announced; None when nobody said.
+    expected: frames that the request or the stream announced; None when nobody said. ended: no more will come.
     gaps: frames known to be missing from their positions in the stream.
     late: frames that came after their gap was given up, written after the others. passes: how often the frame numbers
     began anew under one header.
     """
 
     expected: int | None = None
+    ended: bool = False
     received: int = 0
     unique: int = 0
     duplicate: int = 0
@@ -45,8 +46,8 @@ class Ledger:
 
     @property
     def missing(self) -> int:
-        """Frames that were expected and did not come; at least those that left a gap."""
-        if self.expected is None:
+        """Frames that did not come: those that left a gap, and at the end all that were expected besides."""
+        if self.expected is None or not self.ended:
             return self.gaps
         return max(self.expected - self.unique, 0)
 
@@ -63,7 +64,7 @@ class Ledger:
             faults.append(f"received {self.received} is not unique + duplicate + foreign + malformed = {seen}")
         if self.pending < 0:
             faults.append(f"{-self.pending} more frames were settled than the {self.unique} unique ones")
-        if self.expected is not None and self.expected != self.unique + self.missing:
+        if self.ended and self.expected is not None and self.expected != self.unique + self.missing:
             faults.append(f"expected {self.expected} is not unique {self.unique} + missing {self.missing}")
         return faults
 

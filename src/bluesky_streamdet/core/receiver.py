@@ -259,6 +259,7 @@ class Receiver:
         self._ended(series)
 
     def _ended(self, series: Series) -> None:
+        series.ledger.ended = True
         series.settle()
         if series.key is not None:
             self._closed.append(series.key)

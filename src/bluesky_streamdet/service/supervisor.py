@@ -157,7 +157,7 @@ class Supervisor:
         log.warning("%s", why)
         self._trouble = f"{why}. It is being started again."
         lost = await self._lay_out(plane, verdict)
-        self._trouble = f"{why}{lost}. It is started again by itself; the next series may begin."
+        self._trouble = f"{why}{lost}. It is started again by itself; then the next series may begin."
         self._publish()
 
     async def _lay_out(self, plane: DataPlaneProcess, reason: str) -> str:
@@ -177,17 +177,20 @@ class Supervisor:
         return latest
 
     async def _relaunch(self, deaths: int) -> DataPlaneProcess:
+        died = self._trouble
         while True:
             await asyncio.sleep(self._backoff[min(deaths, len(self._backoff)) - 1])
             try:
                 plane = await self._launch()
             except StreamdetError as error:
                 deaths += 1
-                self._trouble = f"The data plane can't be started again: {error}"
-                log.warning("%s", self._trouble)
+                self._trouble = f"{died} It can't be started yet: {error}"
+                log.warning("the data plane can't be started: %s", error)
                 self._publish()
             else:
                 self.restarts += 1
+                self._trouble = died
+                self._publish()
                 log.warning("the data plane was started again")
                 return plane
 

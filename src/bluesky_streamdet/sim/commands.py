@@ -18,10 +18,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 class Arm(msgspec.Struct, frozen=True, tag_field="command", tag="arm", forbid_unknown_fields=True):
     """A series: `triggers` triggers of `frames` frames each.
 
-    exposure: seconds of a frame. period: seconds from frame to frame; as long as the exposure unless given, and 0 for as fast
-    as they can be sent. external: whether triggers come by cable, which the header says.
-    pulse_period: seconds between the pulses of a simulated cable, which begin when the series is armed; without it, triggers
-    come by the command, whoever sends it. filename: what the header proposes.
+    exposure: seconds of a frame. period: seconds from frame to frame; as long as the exposure unless given, and 0 for
+    as fast as they can be sent. external: whether triggers come by cable, which the header says. pulse_period:
+    seconds between the pulses of a simulated cable, which begin when the series is armed; without it, triggers come
+    by the command, whoever sends it. filename: what the header proposes.
     """
 
     frames: Count = 1
@@ -70,9 +70,9 @@ State = Literal["idle", "armed", "exposing", "ending"]
 class DetectorStatus(msgspec.Struct, frozen=True):
     """Where a simulated detector stands.
 
-    series: the latest one, None before the first. triggers, frames: taken so far in it. total_frames, total_bytes: handed to
-    ZeroMQ since the start, in encoded payload. waiting: whether nobody takes what is to be sent.
-    tally: what happened to the frames of the latest series.
+    series: the latest one, None before the first. triggers, frames: taken so far in it. total_frames, total_bytes:
+    handed to ZeroMQ since the start, in encoded payload. waiting: whether nobody takes what is to be sent. tally:
+    what happened to the frames of the latest series.
     """
 
     state: State

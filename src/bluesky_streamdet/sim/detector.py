@@ -1,7 +1,8 @@
-"""A simulated detector: armed and triggered like a real one, it streams its pictures in any wire format of the catalogue.
+"""A simulated detector: armed and triggered like a real one, it streams its pictures in any wire format of the
+catalogue.
 
-One thread reads out and sends; everything else only tells it what to do. The thread waits when its receiver is slow, as
-the detector's own buffer would; and it can be told to end while it waits.
+One thread reads out and sends; everything else only tells it what to do. The thread waits when its receiver is slow,
+as the detector's own buffer would; and it can be told to end while it waits.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class SimulatedDetector:
         self._job: Arm | None = None
         self._series = 0
         self._asked = self._triggered = 0
-        self._network = Network(self.faults, "")
+        self._network = Network(self.faults, "", 0)
         self._total_frames = self._total_bytes = 0
         self._waiting = False
         self._thread = threading.Thread(target=self._run, name="simulated detector")
@@ -85,7 +86,7 @@ class SimulatedDetector:
             self._interrupt.clear()
             self._series += 1
             self._asked = self._triggered = 0
-            self._network = Network(self.faults, str(self._series))
+            self._network = Network(self.faults, str(self._series), job.total)
             self._job = job
             self._state = "armed"
             self._changed.notify_all()
@@ -96,8 +97,8 @@ class SimulatedDetector:
         with self._changed:
             job = self._job
             if job is None or self._asked >= job.triggers:
-                had = "no series is armed" if job is None else f"all {job.triggers} triggers of series {self._series} have come"
-                raise RequestRefused(f"The simulated detector expects no trigger: {had}.", "Arm it first.")
+                why = "no series is armed" if job is None else f"all {job.triggers} of series {self._series} have come"
+                raise RequestRefused(f"The simulated detector expects no trigger: {why}.", "Arm it first.")
             self._asked += 1
             self._changed.notify_all()
 
@@ -175,14 +176,15 @@ class SimulatedDetector:
 
     def _stream(self, job: Arm) -> None:
         network, series = self._network, str(self._series)
-        self._send_all(network.header(self._encoder.start(self._header(job, series))))
+        if not self._send_all(network.header(self._encoder.start(self._header(job, series)))):
+            return
         armed = self._clock()
         for trigger in range(job.triggers):
             begun = self._await_trigger(job, trigger, armed)
             if begun is None:
                 break
             for number in self._exposed(job, trigger, begun):
-                self._read_out(job, number, begun)
+                self._read_out(job, number)
         with self._changed:
             self._state = "ending"
         self._send_all(network.end(self._encoder.end(SeriesEnd(series))), patience=ENDING)
@@ -199,19 +201,25 @@ class SimulatedDetector:
 
     def _await_trigger(self, job: Arm, trigger: int, armed: float) -> float | None:
         """When the trigger came, by the clock; None when the series is to end."""
-        if job.pulse_period is not None:
-            due = armed + (trigger + 1) * job.pulse_period
-            if not self._sleep_until(due):
-                return None
+        if job.pulse_period is not None and self._sleep_until(armed + (trigger + 1) * job.pulse_period):
             with self._changed:
                 self._asked = max(self._asked, trigger + 1)
+        while not self._called(trigger):
+            # Nobody may trigger before a delayed frame has come.
+            self._send_all(self._network.due(self._clock()))
+        if self._interrupt.is_set():
+            return None
         with self._changed:
-            self._changed.wait_for(lambda: self._interrupt.is_set() or self._asked > trigger)
-            if self._interrupt.is_set():
-                return None
             self._triggered = trigger + 1
             self._state = "exposing"
         return self._clock()
+
+    def _called(self, trigger: int) -> bool:
+        """Wait for the trigger, or for the series to end, no longer than delayed frames may wait."""
+        delayed = self._network.next_due
+        seconds = None if delayed is None else max(delayed - self._clock(), 0.0)
+        with self._changed:
+            return self._changed.wait_for(lambda: self._interrupt.is_set() or self._asked > trigger, seconds)
 
     def _exposed(self, job: Arm, trigger: int, begun: float) -> Iterator[int]:
         """The numbers of a trigger's frames, each when its exposure is over."""
@@ -221,11 +229,13 @@ class SimulatedDetector:
                 return
             if self._interrupt.is_set():
                 return
+            if index == job.frames - 1:
+                # Before the frame is sent: whoever has it may ask for the next thing at once.
+                with self._changed:
+                    self._state = "ending" if trigger == job.triggers - 1 else "armed"
             yield trigger * job.frames + index
-        with self._changed:
-            self._state = "ending" if self._triggered == job.triggers else "armed"
 
-    def _read_out(self, job: Arm, number: int, begun: float) -> None:
+    def _read_out(self, job: Arm, number: int) -> None:
         if number == self.faults.restart_at:
             self._encoder = CODECS[self._codec].encoder()
             self._network.tally.restarted = True
@@ -236,8 +246,8 @@ class SimulatedDetector:
         payload = self.pictures.payload(number)
         frame = Frame(number, None, str(self._series), form, (payload,), 0, detail)
         message = self._encoder.frame(frame)
-        last = number == job.total - 1
-        if self._send_all(self._network.frame(number, message, self._clock(), last=last)):
+        followed = (number + 1) % job.frames != 0
+        if self._send_all(self._network.frame(number, message, self._clock(), followed=followed)):
             self._total_frames += 1
             self._total_bytes += len(payload)
 
@@ -260,16 +270,12 @@ class SimulatedDetector:
         return all(self._send(message, patience) for message in messages)
 
     def _send(self, message: Message, patience: float | None) -> bool:
-        if self._sender.offer(message):
-            return True
-        self._waiting = True
-        tries = 0.0
-        while not self._sender.offer(message, SLICE):
-            tries += SLICE
-            if self._interrupt.is_set() and tries >= (patience or 0.0):
-                break
-        else:
-            self._waiting = False
-            return True
+        tries, most = 0, round((patience or 0.0) / SLICE)
+        timeout = 0.0
+        while not self._sender.offer(message, timeout):
+            self._waiting = True
+            if self._interrupt.is_set() and tries >= most:
+                return False
+            timeout, tries = SLICE, tries + 1
         self._waiting = False
-        return False
+        return True

@@ -1,7 +1,8 @@
 """What a crystal on a beamline scatters: how many photons are to be expected in each pixel.
 
-Powder rings of LaB6, diffuse scattering of water and air, and the spots of a cubic crystal that turns about the horizontal
-axis: each reflection shines while it crosses the Ewald sphere. Nothing here is random but the structure factors.
+Powder rings of LaB6, diffuse scattering of water and air, and the spots of a cubic crystal that turns about the
+horizontal axis: each reflection shines while it crosses the Ewald sphere. Nothing here is random but the structure
+factors.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ POWDER_LINES = {
 """Relative intensity of each reflection."""
 
 LARGEST_CELL, SMALLEST_CELL = 31.0, 8.0
-"""Angstrom, of the crystal: a small protein's on a large detector, and less on a small one, which has no room for its spots."""
+"""Angstrom, of the crystal: a small protein's on a large detector, and less on a small one, which has no room for its
+spots."""
 FINEST_SPACING = 1.45
 """Angstrom; the crystal scatters nothing beyond it."""
 DEBYE_WALLER = 9.0
@@ -80,10 +82,10 @@ def powder(geometry: Geometry) -> Image:
     photons = np.zeros(geometry.shape)
     azimuth = np.arctan2(geometry.down, geometry.right)
     width = max(1.5 * geometry.scale, 0.6)
-    for (h, k, l), strength in POWDER_LINES.items():
-        angle = 2 * math.asin(WAVELENGTH * math.hypot(h, k, l) / (2 * POWDER_CELL))
+    for index, strength in POWDER_LINES.items():
+        angle = 2 * math.asin(WAVELENGTH * math.hypot(*index) / (2 * POWDER_CELL))
         ring = np.exp(-0.5 * ((geometry.radius - geometry.distance * math.tan(angle)) / width) ** 2)
-        grain = 1.0 + 0.12 * np.sin((7 + h) * azimuth + k) * np.sin((13 + k) * azimuth + l)
+        grain = 1.0 + 0.12 * np.sin((7 + index[0]) * azimuth + index[1]) * np.sin((13 + index[1]) * azimuth)
         photons += 260.0 * strength * ring * grain
     return photons
 

@@ -1,7 +1,7 @@
 """What can go wrong on the way from a detector to its receiver, on purpose, and counted.
 
-For those who qualify a network or a receiver: frames are dropped, doubled, put out of order or delayed, headers and ends
-are lost. The same seed gives the same faults. It owns no socket and no clock: messages go in, messages come out.
+For those who qualify a network or a receiver: frames are dropped, doubled, put out of order or delayed, headers and
+ends are lost. The same seed gives the same faults. It owns no socket and no clock: messages go in, messages come out.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def _numbers(text: str) -> list[int]:
 class Faults(msgspec.Struct, frozen=True):
     """What goes wrong. A frame meets one fault at most, the first in the order of this list.
 
-    drop: frames that never come. duplicate: that come twice. reorder: that come after their successor. delay: that come
-    `delay_seconds` later, while the stream goes on.
-    lose_header, lose_end: of each series. early_end: the end message overtakes the last frame, and what is delayed.
-    restart_at: before this frame the sender counts its messages anew, as after a restart.
+    drop: frames that never come. duplicate: that come twice. reorder: that come after their successor. delay: that
+    come `delay_seconds` later, while the stream goes on. lose_header, lose_end: of each series. early_end: the end
+    message overtakes the last frame, and what is delayed. restart_at: before this frame the sender counts its
+    messages anew, as after a restart.
     """
 
     drop: Chosen = Chosen()
@@ -129,6 +129,10 @@ def ranges_of(numbers: list[int], most: int = 12) -> str:
     return text if len(ranges) <= most else f"{text}, …"
 
 
+COPIES: dict[str | None, int] = {"dropped": 0, "duplicated": 2}
+"""How often a frame is sent that met this fault; other frames once."""
+
+
 class _Held(NamedTuple):
     due: float
     order: int
@@ -136,13 +140,14 @@ class _Held(NamedTuple):
 
 
 class Network:
-    """The way of one series' messages, from the encoder to the sender.
+    """The way of one series' messages, from the encoder to the sender; the series has `frames` frames.
 
     `header`, `frame`, `due` and `end` return the messages to send now, in order. `tally` says what has happened.
     """
 
-    def __init__(self, faults: Faults, series: str) -> None:
+    def __init__(self, faults: Faults, series: str, frames: int) -> None:
         self.tally = Tally(series)
+        self._final = frames - 1
         self._faults = faults
         self._dice = random.Random(f"{faults.seed}/{series}")  # noqa: S311, no secret is made of it
         self._swapped: Message | None = None
@@ -153,27 +158,23 @@ class Network:
         self.tally.header_lost = self._faults.lose_header
         return [] if self._faults.lose_header else [message]
 
-    def frame(self, number: int, message: Message, now: float, *, last: bool = False) -> list[Message]:
-        """Frame `number`, read out at `now` (s); `last` of its series."""
+    def frame(self, number: int, message: Message, now: float, *, followed: bool = True) -> list[Message]:
+        """Frame `number`, read out at `now` (s); `followed` by another that needs no trigger."""
         self.tally.frames += 1
-        fate = self._fate(number)
-        if fate == "reordered" and self._swapped is not None:
-            fate = None  # It is itself the one that overtakes.
+        fate = self._fate(number, followed)
         if fate is not None:
             self.tally.note(fate, number)
-        before = self.due(now)
-        if fate == "delayed":
-            heapq.heappush(self._delayed, _Held(now + self._faults.delay_seconds, number, message))
-            return before
+        messages = self.due(now)
         if fate == "reordered":
             self._swapped = message
-            return before
-        copies = {"dropped": 0, "duplicated": 2}.get(fate or "", 1)
-        if last and self._faults.early_end:
+            return messages
+        if fate == "delayed":
+            heapq.heappush(self._delayed, _Held(now + self._faults.delay_seconds, number, message))
+        elif self._faults.early_end and number == self._final:
             self._last = message
-            copies = 0
-        messages = [*before, *[message] * copies]
-        if self._swapped is not None and copies:
+        else:
+            messages += [message] * COPIES.get(fate, 1)
+        if self._swapped is not None and (messages or not followed):
             messages.append(self._swapped)
             self._swapped = None
         return messages
@@ -200,7 +201,7 @@ class Network:
         end = [] if self._faults.lose_end else [message]
         return [*end, *held] if self._faults.early_end else [*held, *end]
 
-    def _fate(self, number: int) -> str | None:
+    def _fate(self, number: int, followed: bool) -> str | None:
         faults = self._faults
         fates = {
             "dropped": faults.drop,
@@ -209,4 +210,7 @@ class Network:
             "delayed": faults.delay,
         }
         met = [fate for fate, chosen in fates.items() if chosen.meets(number, self._dice)]
+        # A frame that itself overtakes another, or that nothing can overtake, is not put out of order.
+        if "reordered" in met and (self._swapped is not None or not followed):
+            met.remove("reordered")
         return met[0] if met else None

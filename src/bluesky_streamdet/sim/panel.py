@@ -129,7 +129,6 @@ def _flatfield(shape: tuple[int, int], random: np.random.Generator) -> NDArray[n
 
 def _place_of_hot_pixel(mask: NDArray[np.uint32]) -> tuple[int, int]:
     """A live pixel right of the middle, in the lower half."""
-    rows, columns = mask.shape
-    row = min(int(0.83 * rows), rows - 1)
+    row = min(int(0.83 * len(mask)), len(mask) - 1)
     live = np.flatnonzero(mask[row] == 0)
     return row, int(live[min(int(0.71 * len(live)), len(live) - 1)])

@@ -1,8 +1,8 @@
 """The frames of a simulated detector: cheap to make by the thousand, each different, each known exactly.
 
-A few readouts of a turning crystal are made once and compressed. A frame is one of them with its number stamped on; only
-the blocks of the compressed blob that hold the stamp are made anew. `Pictures.frame(number)` is what was sent, for whoever
-compares.
+A few readouts of a turning crystal are made once and compressed. A frame is one of them with its number stamped on;
+only the blocks of the compressed blob that hold the stamp are made anew. `Pictures.frame(number)` is what was sent,
+for whoever compares.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Pictures:
 class _Variant:
     """One readout, encoded, and the part of it that a stamp changes.
 
-    region: the pixels of the encoding's blocks that cover the rows `band`, flat; the band begins at its element `offset`.
+    region: the pixels of the encoding's blocks that cover the rows `band`, flat; the band begins at its element
+    `offset`.
     """
 
     def __init__(self, image: NDArray[Any], form: FrameFormat, band: slice) -> None:

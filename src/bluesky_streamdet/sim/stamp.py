@@ -1,7 +1,7 @@
 """The number of a frame in its pixels, so that no two frames are alike and each can be told: for eyes, and exactly.
 
-The first sixteen pixels of the stamp hold the number in hexadecimal, the lowest digit first, whatever the pixel type. Where
-there is room, the number stands beside it in figures that one can read in a viewer.
+The first sixteen pixels of the stamp hold the number in hexadecimal, the lowest digit first, whatever the pixel type.
+Where there is room, the number stands beside it in figures that one can read in a viewer.
 """
 
 from __future__ import annotations

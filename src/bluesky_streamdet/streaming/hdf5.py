@@ -54,6 +54,12 @@ class ScalarColumn:
         self._id.write(h5py.h5s.create_simple((len(block),)), space, block)
         self.waiting.clear()
 
+    def trim(self, rows: int) -> None:
+        """Keep so many."""
+        if self._written > rows:
+            self._id.set_extent((rows,))
+            self._written = rows
+
 
 class _SharedChunk:
     """A chunk of several frames that is being filled. One buffer for all, as fresh memory costs more than the copy."""
@@ -225,6 +231,10 @@ class SeriesFile:
             self.readable = self.rows
         return self.readable
 
+    def cut(self, rows: int) -> None:
+        """Keep so many frames, when the file closes."""
+        self.rows = self.readable = rows
+
     def forget_unflushed(self) -> int:
         """After a failure: count on nothing but what was readable before. Returns how many frames that gives up."""
         lost, self.rows = self.rows - self.readable, self.readable
@@ -239,7 +249,7 @@ class SeriesFile:
             return
         try:
             self.flush()
-            self._id.set_extent((-(-self.rows // self._event), *self._tail))
+            self._trim()
             self._file.close()
             self._file = None
             with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
@@ -250,6 +260,12 @@ class SeriesFile:
             raise WriteFailed(f"The file {self.path} can't be closed well: {error}.") from error
         finally:
             self._give_up()
+
+    def _trim(self) -> None:
+        """Bring all datasets to the length that counts."""
+        self._id.set_extent((-(-self.rows // self._event), *self._tail))
+        for column in self._columns.values():
+            column.trim(self.rows)
 
     def _give_up(self) -> None:
         """Let go of the file, whatever state it is in. What was flushed stays readable."""

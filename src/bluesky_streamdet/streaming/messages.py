@@ -136,7 +136,8 @@ class Arm(Model):
 
 class Stop(Model):
     kind: Literal["stop"] = "stop"
-    expected_frames: int | None = None
+    expected_frames: int | None = Field(default=None, ge=0, description="that the series should have by then")
+    keep_frames: int | None = Field(default=None, ge=0, description="cut the file to so many; the others are discarded")
 
 
 class Abort(Model):

@@ -101,8 +101,13 @@ class Pipeline:
         log.info("armed series %s, file %s", id, path)
         return recorder.report()
 
-    def stop(self, expected: int | None) -> None:
-        """End the series after what is on its way has been taken."""
+    def stop(self, expected: int | None = None, keep: int | None = None) -> None:
+        """End the series after what is on its way has been taken.
+
+        expected: how many frames it should have by then. keep: cut the file to so many, as nobody wants the others.
+        """
+        if self.recorder is not None:
+            self.recorder.keep = keep
         self._do(self.receiver.stop(self._clock(), expected))
 
     def abort(self) -> None:

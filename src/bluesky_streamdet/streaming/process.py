@@ -84,7 +84,7 @@ class DataPlane:
         self._link.close()
 
     def _drain(self) -> None:
-        self._pipeline.stop(None)
+        self._pipeline.stop()
         deadline = time.monotonic() + DRAINING
         while self._pipeline.state is not State.IDLE and time.monotonic() < deadline:
             self._pipeline.turn(0.02)
@@ -123,8 +123,8 @@ class DataPlane:
         match request.command:
             case Arm(request=wanted):
                 series = pipeline.arm(wanted)
-            case Stop(expected_frames=expected):
-                pipeline.stop(expected)
+            case Stop(expected_frames=expected, keep_frames=keep):
+                pipeline.stop(expected, keep)
             case Abort():
                 pipeline.abort()
             case SetParameters(parameters=parameters):

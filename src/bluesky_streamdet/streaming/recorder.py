@@ -21,6 +21,7 @@ from bluesky_streamdet.streaming.messages import ArmRequest, LedgerReport, Serie
 log = logging.getLogger(__name__)
 
 FLAGGED = "flagged by the detector"
+CUT = "cut off by request"
 OTHER_FORMAT = "of another shape or type than the first frame"
 
 
@@ -48,6 +49,7 @@ class SeriesRecorder:
         self.path = path
         self.request = request
         self.failure = failure
+        self.keep: int | None = None
         self._detector = detector
         self._note = note
         self._armed_at: datetime | None = None
@@ -158,10 +160,18 @@ class SeriesRecorder:
         """Close the file and judge the series."""
         self._series = series
         self.flush()
+        self._cut(series)
         self._ended_at = now_utc()
         self._judge(series)
         self._close()
         log.info("series %s ended %s. %s", self.id, self._outcome, self._reason)
+
+    def _cut(self, series: Series) -> None:
+        if self._file is None or self.keep is None or self.failure is not None or self.keep >= self._file.rows:
+            return
+        series.ledger.discarded[CUT] += self._file.rows - self.keep
+        series.ledger.written = self.keep
+        self._file.cut(self.keep)
 
     def _judge(self, series: Series) -> None:
         self._outcome, reason = series.outcome()

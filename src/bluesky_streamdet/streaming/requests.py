@@ -1,7 +1,7 @@
 """Questions and answers between two processes: small JSON objects over ZeroMQ REQ and REP.
 
-An answer has "ok": true, or "ok": false and an "error" of code, message and hint, which the asking side raises again as the
-same class. Every question has a deadline, and one that got no answer does not spoil the next.
+An answer has "ok": true, or "ok": false and an "error" of code, message and hint, which the asking side raises again
+as the same class. Every question has a deadline, and one that got no answer does not spoil the next.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Answerer = Callable[[bytes], dict[str, Any]]
 class Responder:
     """The answering end, for one thread.
 
-    endpoint: bound; such as "tcp://127.0.0.1:0", port 0 for any that is free. answer: what to say to a question, in JSON;
-    a `StreamdetError` that it raises becomes the answer. Raises `AddressTaken` or `ConfigError`.
+    endpoint: bound; such as "tcp://127.0.0.1:0", port 0 for any that is free. answer: what to say to a question, in
+    JSON; a `StreamdetError` that it raises becomes the answer. Raises `AddressTaken` or `ConfigError`.
     """
 
     def __init__(self, endpoint: str, answer: Answerer) -> None:
@@ -96,8 +96,8 @@ class Requester:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to `request`.
 
-        Raises the error that it holds, `ServiceUnreachable` when nobody is there, or `DeadlineExceeded` when somebody is
-        and does not answer.
+        Raises the error that it holds, `ServiceUnreachable` when nobody is there, or `DeadlineExceeded` when somebody
+        is and does not answer.
         """
         with self._lock:
             reply = self._exchange(msgspec.json.encode(request))
@@ -105,7 +105,9 @@ class Requester:
             answer = msgspec.json.decode(reply, type=dict[str, Any])
             problem = None if answer.get("ok") is True else Problem.model_validate(answer.get("error"))
         except (msgspec.MsgspecError, ValidationError) as error:
-            raise MalformedMessage("answer of another form", f"{self._what} at {self.endpoint} said {reply[:100]!r}") from error
+            raise MalformedMessage(
+                "answer of another form", f"{self._what} at {self.endpoint} said {reply[:100]!r}"
+            ) from error
         if problem is not None:
             raise error_of(problem)
         return answer

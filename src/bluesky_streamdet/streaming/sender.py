@@ -1,8 +1,8 @@
 """Sending messages as a detector does: one ZeroMQ socket that waits, and never drops, when its receiver is slow.
 
-Queues are small, so that a slow receiver is felt here and not found in memory. PUB sockets drop silently; so a sender of
-kind "pub" is an XPUB that refuses what does not fit, and knows when somebody has subscribed. What it sends while nobody
-has subscribed is lost: `wait_for_peer` first.
+Queues are small, so that a slow receiver is felt here and not found in memory. PUB sockets drop silently; so a sender
+of kind "pub" is an XPUB that refuses what does not fit, and knows when somebody has subscribed. What it sends while
+nobody has subscribed is lost: `wait_for_peer` first.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SOCKETS = {"push": zmq.PUSH, "pub": zmq.XPUB}
 class Sender:
     """One socket that messages leave by. Not thread-safe; each thread needs its own.
 
-    endpoint: such as "tcp://127.0.0.1:0", port 0 for any that is free. kind: "push" (each message to one receiver) or "pub"
-    (to all subscribers). bind: whether receivers connect to us. high_water_mark: messages that wait for each of them.
-    linger: seconds that `close` may take to deliver what waits. context: only for inproc endpoints, not closed here.
-    Raises `AddressTaken`, or `ConfigError` for an impossible address.
+    endpoint: such as "tcp://127.0.0.1:0", port 0 for any that is free. kind: "push" (each message to one receiver) or
+    "pub" (to all subscribers). bind: whether receivers connect to us. high_water_mark: messages that wait for each of
+    them. linger: seconds that `close` may take to deliver what waits. context: only for inproc endpoints, not closed
+    here. Raises `AddressTaken`, or `ConfigError` for an impossible address.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Sender:
         """The endpoint as it is, with the port that was given where port 0 was asked for."""
 
     def offer(self, parts: Sequence[Buffer], timeout: float = 0.0) -> bool:
-        """Send a message if there is room for it within `timeout` seconds. False when there was none: nothing was sent.
+        """Send a message if there is room for it within `timeout` seconds. False when there was none: nothing was
+        sent.
 
         Large parts are not copied: leave them as they are.
         """

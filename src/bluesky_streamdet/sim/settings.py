@@ -1,0 +1,73 @@
+"""What a simulated detector is told when it is started, and how all of it is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import msgspec
+
+from bluesky_streamdet.catalog import DETECTORS
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.sim.control import ControlPort
+from bluesky_streamdet.sim.detector import SimulatedDetector
+from bluesky_streamdet.sim.faults import Faults
+from bluesky_streamdet.sim.picture import EIGER_1M, Pictures
+from bluesky_streamdet.streaming.sender import Sender
+
+
+class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One simulated detector.
+
+    detector: key of `catalog.DETECTORS`, which says the wire format and the socket. endpoint: where it sends; port 0
+    for any that is free; the detector's usual port on loopback when None. bind: whether receivers connect to it.
+    control: endpoint of the control port, None for none. shape: (rows, columns). dtype, encoding, seed: see
+    `Pictures`.
+    """
+
+    detector: str = "eiger"
+    endpoint: str | None = None
+    bind: bool = True
+    control: str | None = None
+    shape: tuple[int, int] = EIGER_1M
+    dtype: str = "uint32"
+    encoding: str | None = None
+    seed: int = 0
+    faults: Faults = Faults()
+
+
+class Simulator(NamedTuple):
+    """A simulated detector, and its control port if it has one."""
+
+    detector: SimulatedDetector
+    control: ControlPort | None
+
+    @property
+    def address(self) -> str:
+        """Where it sends."""
+        return self.detector.status().address
+
+
+@contextmanager
+def simulator(settings: SimulatorSettings) -> Iterator[Simulator]:
+    """A simulated detector in this process, until the context ends.
+
+    Raises `ConfigError` for settings that make no sense, `AddressTaken` for a port that is in use.
+    """
+    row = DETECTORS.get(settings.detector)
+    if row is None:
+        raise ConfigError(
+            f"There is no detector {settings.detector!r}.",
+            f"Known are {', '.join(DETECTORS)}; `streamdet detectors` describes them.",
+        )
+    endpoint = settings.endpoint or f"tcp://127.0.0.1:{row.port}"
+    # The port first: that it is taken is said at once, not after seconds of making pictures.
+    with Sender(endpoint, "pub" if row.socket == "sub" else "push", settings.bind) as sender:
+        pictures = Pictures(settings.shape, settings.dtype, settings.encoding, settings.seed)
+        with SimulatedDetector(sender, pictures, row.codec, settings.faults) as detector:
+            if settings.control is None:
+                yield Simulator(detector, None)
+                return
+            with ControlPort(detector, settings.control) as control:
+                yield Simulator(detector, control)

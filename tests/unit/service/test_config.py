@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.service.config import for_row, load
+
+TWO = """
+detectors:
+  eiger1:
+    type: eiger
+    source: {endpoints: [tcp://10.0.0.5:9999]}
+    files: {directory: here}
+    rest: {port: 8011}
+  other:
+    type: stins
+    source:
+      endpoints: [tcp://10.0.0.6:9999]
+      socket: sub
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "streamdet.yaml"
+    path.write_text(text)
+    return path
+
+
+def complaint(path: Path, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, None, environ)
+    return str(caught.value)
+
+
+def test_takes_format_and_socket_from_the_catalog(tmp_path: Path) -> None:
+    config = load(written(tmp_path, TWO), "eiger1", {})
+
+    assert (config.detector, config.codec, config.source.socket, config.rest.port) == (
+        "eiger1",
+        "dectris_v1",
+        "pull",
+        8011,
+    )
+
+
+def test_the_file_goes_before_the_catalog(tmp_path: Path) -> None:
+    assert load(written(tmp_path, TWO), "other", {}).source.socket == "sub"
+
+
+def test_the_data_directory_is_absolute(tmp_path: Path) -> None:
+    assert load(written(tmp_path, TWO), "eiger1", {}).files.directory == Path.cwd() / "here"
+
+
+def test_the_data_plane_gets_its_part(tmp_path: Path) -> None:
+    part = load(written(tmp_path, TWO), "eiger1", {}).data_plane()
+
+    assert part.detector == "eiger1"
+    assert not hasattr(part, "rest")
+
+
+def test_another_detector_of_the_file_may_be_wrong(tmp_path: Path) -> None:
+    assert load(written(tmp_path, TWO.replace("stins", "nonsense")), "eiger1", {}).detector == "eiger1"
+
+
+def test_the_only_detector_needs_no_name(tmp_path: Path) -> None:
+    text = "detectors: {one: {type: eiger, source: {endpoints: [tcp://a:1]}}}"
+
+    assert load(written(tmp_path, text), None, {}).detector == "one"
+
+
+def test_several_detectors_need_a_name(tmp_path: Path) -> None:
+    assert "eiger1, other" in complaint(written(tmp_path, TWO))
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no detector 'eiger2'.*It has: eiger1, other"):
+        load(written(tmp_path, TWO), "eiger2", {})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("type: eigre", "line 4: detectors.one.type is 'eigre': no such detector; allowed: eiger, stins"),
+        ("type: eiger\n    codec: morse", "line 5: detectors.one.codec is 'morse': no such format; allowed: stins"),
+        ("type: eiger\n    unarmed: maybe", "line 5: detectors.one.unarmed is 'maybe'; allowed: 'write' or 'ignore'"),
+        ("type: eiger\n    rest: {prot: 1}", "line 5: there is no setting detectors.one.rest.prot; did you mean port?"),
+        ("type: eiger\n    rest: {port: 99999}", "line 5: detectors.one.rest.port is 99999; it should be less than or"),
+        (
+            "type: eiger\n    outputs: [{kind: pul}]",
+            "line 5: detectors.one.outputs.0.kind is 'pul'; allowed: 'push' or",
+        ),
+        ("type: eiger\n    outputs: [{colour: red}]", "there may stand address, kind, name, overflow, queue"),
+        ("type: eiger\n    source: 5", "line 5: the key 'source' stands in line 3 already"),
+        ("type: eiger\n    rest: {port: ]", "line 5 is no YAML"),
+    ],
+)
+def test_says_where_and_what_is_wrong(tmp_path: Path, line: str, said: str) -> None:
+    path = written(tmp_path, f"detectors:\n  one:\n    source: {{endpoints: [tcp://a:1]}}\n    {line}\n")
+
+    assert said in complaint(path)
+    assert complaint(path).startswith(str(path))
+
+
+def test_a_mistyped_setting_comes_before_the_one_that_is_missing(tmp_path: Path) -> None:
+    text = "detectors: {one: {type: eiger, source: {endpoint: [tcp://a:1]}}}"
+
+    first, second = complaint(written(tmp_path, text)).splitlines()
+    assert "no setting detectors.one.source.endpoint; did you mean endpoints?" in first
+    assert "detectors.one.source.endpoints is missing" in second
+
+
+@pytest.mark.parametrize("text", ["", "5", "[1, 2]", "detectors: {}", "detectors: 7", "detectors: {a: 7}", "a: {b: 1}"])
+def test_refuses_what_is_no_configuration(tmp_path: Path, text: str) -> None:
+    assert complaint(written(tmp_path, text))
+
+
+def test_refuses_an_impossible_detector_name(tmp_path: Path) -> None:
+    text = "detectors: {'a b': {type: eiger, source: {endpoints: [tcp://a:1]}}}"
+
+    assert "does not match" in complaint(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there() -> None:
+    assert "can't be read" in complaint(Path("/nowhere/at/all.yaml"))
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+    environ = {
+        "STREAMDET_REST__PORT": "0",
+        "STREAMDET_FILES__FLUSH_SECONDS": "0.5",
+        "STREAMDET_SOURCE__ENDPOINTS": "[tcp://b:2]",
+        "LOG_LEVEL": "debug",
+        "STREAMDET_API_KEY": "not a setting",
+    }
+    config = load(written(tmp_path, TWO), "eiger1", environ)
+
+    assert (config.rest.port, config.files.flush_seconds, config.log_level) == (0, 0.5, "DEBUG")
+    assert config.source.endpoints == ["tcp://b:2"]
+
+
+def test_our_own_log_level_goes_before_the_common_one(tmp_path: Path) -> None:
+    environ = {"LOG_LEVEL": "debug", "STREAMDET_LOG_LEVEL": "ERROR"}
+
+    assert load(written(tmp_path, TWO), "eiger1", environ).log_level == "ERROR"
+
+
+def test_names_the_variable_that_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the environment variable STREAMDET_REST__PORT: .*port is 'many'"):
+        load(written(tmp_path, TWO), "eiger1", {"STREAMDET_REST__PORT": "many"})
+
+
+def test_a_row_of_the_catalog_can_be_served_without_a_file() -> None:
+    config = for_row("eiger", directory=Path("/data"), environ={})
+
+    assert config.source.endpoints == ["tcp://127.0.0.1:9999"]
+    assert config.files.directory == Path("/data")
+
+
+def test_an_unknown_row_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="The catalog has: eiger, stins"):
+        for_row("eigre", environ={})
