@@ -50,8 +50,11 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 
 
 @pytest.fixture
-def data(control: ControlEnd, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[DataEnd]:
+async def data(control: ControlEnd, context: zmq.Context[zmq.Socket[bytes]], heard: Heard) -> AsyncIterator[DataEnd]:
+    """Connected, as its first status shows."""
     end = DataEnd(control.endpoint, context)
+    end.send(Answer(status=Status(detector="first")))
+    await heard.status()
     yield end
     end.close()
 
@@ -92,7 +95,7 @@ async def test_errors_cross_as_what_they_are(control: ControlEnd, data: DataEnd)
 
 
 async def test_a_deadline(control: ControlEnd, data: DataEnd) -> None:
-    with pytest.raises(DeadlineExceeded, match="'stop' within 0.05 s"):
+    with pytest.raises(DeadlineExceeded, match=r"'stop' within 0.05 s"):
         await control.ask(Stop(), 0.05)
     late = await asked(data)
     data.send(Answer(number=late.number))
@@ -102,14 +105,23 @@ async def test_a_deadline(control: ControlEnd, data: DataEnd) -> None:
     assert (await asking)[0].status == Status(detector="on time")
 
 
-async def test_closing_ends_the_waiting(heard: Heard) -> None:
+async def test_closing_ends_the_waiting(heard: Heard, context: zmq.Context[zmq.Socket[bytes]]) -> None:
     control = ControlEnd(heard.answers.put_nowait)
+    data = DataEnd(control.endpoint, context)
+    data.send(Answer(status=Status(detector="a")))
+    await heard.status()
     asking = asyncio.create_task(control.ask(Stop(), TIMEOUT))
-    await asyncio.sleep(0)
+    await asked(data)
+    data.close()
     await control.close()
 
-    with pytest.raises((ServiceUnreachable, zmq.ZMQError)):
+    with pytest.raises(ServiceUnreachable, match="ended before"):
         await asking
+
+
+async def test_nobody_is_there(control: ControlEnd) -> None:
+    with pytest.raises(DeadlineExceeded, match="does not take"):
+        await control.ask(Stop(), TIMEOUT)
 
 
 async def test_statuses_come_unasked(control: ControlEnd, data: DataEnd, heard: Heard) -> None:

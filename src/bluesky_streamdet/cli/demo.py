@@ -9,7 +9,7 @@ import typer
 
 
 def demo(
-    folder: Annotated[Path, typer.Option(help="where the file, the catalog and the picture go")] = Path("demo"),
+    folder: Annotated[Path, typer.Option(help="where files and picture go")] = Path("demo"),
     points: Annotated[int, typer.Option(min=2, help="points of the step scan")] = 11,
     frames: Annotated[int, typer.Option(min=1, help="frames of the fly scan")] = 300,
     keep: Annotated[bool, typer.Option("--keep", help="leave service and catalog running, to play with")] = False,
@@ -18,18 +18,20 @@ def demo(
 
     Needs no hardware, no network and no configuration; takes less than a minute. Exits 1 when a frame differs.
     """
+    import os
+
+    # Before NumPy's friends start: on two processors, threads that wait by turning slow down everybody else.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from rich.console import Console
+
     from bluesky_streamdet.core.errors import MissingLibrary
 
+    console = Console()
     try:
-        from bluesky_streamdet.tour import Tour
+        with console.status("loading Bluesky and Tiled"):
+            from bluesky_streamdet.cli.tour import Tour
     except ImportError as error:
         raise MissingLibrary(
             f"The demo needs {error.name}, which is not installed.", "Install it: pip install 'bluesky-streamdet[demo]'"
         ) from error
-
-    tour = Tour(folder, points, frames)
-    with tour.beamline() as beamline:
-        agreed = tour.run(beamline)
-        if keep:
-            tour.wait_for_interrupt(beamline)
-    raise typer.Exit(0 if agreed else 1)
+    raise typer.Exit(0 if Tour(folder, console).run(points, frames, keep=keep) else 1)

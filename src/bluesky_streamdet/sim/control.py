@@ -21,7 +21,8 @@ _COMMANDS = msgspec.json.Decoder(Command)
 
 class ControlPort:
     """Answers at `endpoint` for `detector`, in a thread of its own. `quit` is set once somebody has asked to end it
-    all."""
+    all.
+    """
 
     def __init__(self, detector: SimulatedDetector, endpoint: str) -> None:
         self._detector = detector

@@ -65,14 +65,17 @@ class ControlEnd:
         self._asked[number] = future
         request = Request(number=number, command=command)
         try:
+            # Not to be waited for: there is room, unless nobody has read a hundred requests.
+            await self._socket.send(request.model_dump_json().encode(), zmq.NOBLOCK)
             async with asyncio.timeout(timeout):
-                await self._socket.send(request.model_dump_json().encode())
                 answer, parts = await future
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"The data plane did not answer the request {command.kind!r} within {timeout:g} s.",
                 "A disk that stalls holds it up. It may still carry the request out; see the status.",
             ) from error
+        except zmq.Again as error:
+            raise DeadlineExceeded(f"The data plane does not take the request {command.kind!r}.") from error
         finally:
             del self._asked[number]
         if answer.problem is not None:

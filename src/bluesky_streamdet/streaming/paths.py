@@ -6,11 +6,15 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from string import Formatter
 
 from bluesky_streamdet.core.errors import FileTaken, PathRefused
 
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 LONGEST_NAME = 200
+"""Bytes of a file name; the file system's own limit of 255 has to hold the journal's suffix too."""
+MOST_FOLDERS = 50
+"""Folders below the root; nobody means more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +30,20 @@ class DataDirectory:
         Raises `PathRefused` for a path outside of the root or one that can be no file, `FileTaken` when it exists.
         """
         root = self.root.resolve()
-        for text in (directory or "", name):
-            if "\0" in text or any(ord(letter) < 32 for letter in text):
-                raise PathRefused(f"The path {text!r} holds control characters.")
         wanted = root / (directory or "") / name
+        if not (str(wanted).isprintable() and name.strip("/. ")):
+            raise PathRefused(f"{str(Path(directory or '', name))[:100]!r} is no usable file name.")
         if wanted.suffix not in SUFFIXES:
             wanted = wanted.with_name(wanted.name + SUFFIXES[0])
         path = self._resolved(wanted)
         if not path.is_relative_to(root) or path == root:
             raise PathRefused(
-                f"The file {str(wanted)!r} lies outside of the data directory {root}.",
+                f"The file {str(wanted)[:1000]!r} lies outside of the data directory {root}.",
                 "Give a path relative to the data directory, or change files.directory in the configuration.",
             )
-        if len(path.name) > LONGEST_NAME or wanted.stem in SUFFIXES or path.stem in ("", ".", ".."):
-            raise PathRefused(f"{path.name[:60]!r} is no usable file name.")
+        folders = len(path.relative_to(root).parts)
+        if len(path.name.encode()) > LONGEST_NAME or wanted.stem in SUFFIXES or folders > MOST_FOLDERS:
+            raise PathRefused(f"{path.name[:60]!r} is no usable file name.", "It is too long, or in too many folders.")
         if os.path.lexists(path) and not (replace and path.is_file()):
             raise FileTaken(f"The file {path} exists.", "Choose another name, or ask to replace it.")
         return path
@@ -75,10 +79,18 @@ class DataDirectory:
 
 def fill_in(template: str, detector: str, series: str) -> str:
     """A file name from a template with {detector}, {id} and {date}. Raises `PathRefused` for other braces."""
-    date = datetime.now(UTC).strftime("%Y%m%d")
+    values = {"detector": detector, "id": series, "date": datetime.now(UTC).strftime("%Y%m%d")}
+    name = ""
     try:
-        return template.format(detector=detector, id=series, date=date)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        # Not by `format`: a width of a billion, or an attribute, is a request that a template could make of it.
+        for text, field, width, conversion in Formatter().parse(template):
+            name += text
+            if field is not None:
+                if width or conversion:
+                    raise ValueError(field)
+                name += values[field]
+    except (KeyError, ValueError) as error:
         raise PathRefused(
             f"The file name {template!r} has braces other than {{detector}}, {{id}}, {{date}}."
         ) from error
+    return name

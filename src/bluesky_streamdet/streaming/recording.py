@@ -1,181 +1,168 @@
-"""Streams kept as they came, message by message, to be sent again.
-
-Written as dranspose writes them: CBOR items one after another, each 42877([number, {stream: 42878([kind, [parts]])}, time]). Read
-in that form, as a bare list of parts for each message, and as a folder of files `NNNNNN_00k.raw`, one for each part; packed
-by zip or gzip too. Reading takes one message at a time, so that a recording may be larger than the memory.
-"""
+"""Recording a stream, message by message as it came, and playing it again."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import logging
-import re
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
-from itertools import groupby
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
-import cbor2
 from typing_extensions import Buffer
 
-from bluesky_streamdet.core.errors import FileTaken, StreamdetError, WriteFailed
+from bluesky_streamdet.core.errors import DeadlineExceeded, MalformedMessage
+from bluesky_streamdet.streaming.listener import Listener
+from bluesky_streamdet.streaming.recordfile import RecordingWriter, read_recording
+from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.sniff import DRANSPOSE_NAMES, codec_of
 
-log = logging.getLogger(__name__)
-
-SELF_DESCRIBED, EVENT, STREAM = 55799, 42877, 42878
-"""CBOR tags: "this is CBOR" (RFC 8949, section 3.4.6), and dranspose's two."""
-RAW_PART = re.compile(r"(\d+)_(\d+)\.raw")
-
-Parts = list[bytes]
-
-
-class NotARecording(StreamdetError):
-    """The file is no recording, or one of a form that is not known."""
-
-    code = "not_a_recording"
+TURN = 0.1
+"""Seconds after which a wait looks whether it has to end."""
+FLUSH = 1.0
+"""Seconds after which at most others can read what was recorded."""
+DRAINING = 1.0
+"""Seconds that a recording which is stopped gives to messages that have come already."""
 
 
-class Recorder:
-    """Appends messages to a new file. Raises `FileTaken` unless `replace`, `WriteFailed` when the disk refuses.
+@dataclass(slots=True)
+class Traffic:
+    """What has passed so far. waiting: whether the other side is what one waits for."""
 
-    stream, kind: names that dranspose gives a stream and its format, such as "eiger" and "STINS".
-    """
+    messages: int = 0
+    bytes: int = 0
+    waiting: bool = False
 
-    def __init__(self, path: Path, stream: str, kind: str, *, replace: bool = False) -> None:
-        self.path = path
-        self.messages = self.nbytes = 0
-        self._stream, self._kind = stream, kind
-        try:
-            self._file = open(path, "wb" if replace else "xb")  # noqa: SIM115, it is closed by `close`
-        except FileExistsError as error:
-            raise FileTaken(f"The file {path} exists.", "Choose another name, or add --replace.") from error
-        except OSError as error:
-            raise WriteFailed(f"The file {path} can't be written: {error.strerror}.") from error
-
-    def write(self, parts: Sequence[Buffer]) -> None:
-        """Append one message."""
-        plain = [bytes(part) for part in parts]
-        stream = {self._stream: cbor2.CBORTag(STREAM, [self._kind, plain])}
-        event = cbor2.CBORTag(EVENT, [self.messages, stream, datetime.now(UTC)])
-        try:
-            cbor2.dump(cbor2.CBORTag(SELF_DESCRIBED, event), self._file)
-        except OSError as error:
-            raise WriteFailed(f"The file {self.path} can't be written: {error.strerror}.") from error
+    def count(self, parts: Sequence[Buffer]) -> None:
         self.messages += 1
-        self.nbytes += sum(map(len, plain))
-
-    def flush(self) -> None:
-        """Hand everything to the operating system, so that it survives this process."""
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.bytes += sum(memoryview(part).nbytes for part in parts)
 
 
-def read_messages(path: Path) -> Iterator[Parts]:
-    """The messages of a recording, in their order.
+Reporter = Callable[[Traffic], None]
+"""Called often; decides itself when there is something to say."""
+Pause = Callable[[threading.Event, float], bool]
 
-    One that breaks off in its last message is read up to there, with a warning. Raises `NotARecording`.
+
+def record(
+    listener: Listener,
+    writer: RecordingWriter,
+    stop: threading.Event,
+    count: int | None = None,
+    seconds: float | None = None,
+    report: Reporter = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Traffic:
+    """Write what comes, until `stop` is set, `count` messages have come, or `seconds` have passed.
+
+    When it is stopped, what has come already is written too. Raises `WriteFailed`.
     """
-    if path.is_dir():
-        yield from _read_folder(path)
-        return
-    try:
-        with closing(_opened(path)) as file:
-            yield from _read_items(file, path)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise NotARecording(f"The recording {path} can't be read: {error}.") from error
+    traffic = Traffic()
+    kinds = _Kinds()
+    now = flushed = clock()
+    deadline = None if seconds is None else now + seconds
+    while not stop.is_set() and (deadline is None or now < deadline):
+        wait = TURN if deadline is None else min(TURN, deadline - now)
+        _write(listener.receive(wait), writer, kinds, traffic, count)
+        now = clock()
+        if now - flushed >= FLUSH:
+            writer.flush()
+            flushed = now
+        traffic.waiting = not listener.connected
+        report(traffic)
+        if traffic.messages == count:
+            return traffic
+    drained_by = clock() + DRAINING
+    while clock() < drained_by and (messages := listener.receive(0)) and traffic.messages != count:
+        _write(messages, writer, kinds, traffic, count)
+    return traffic
 
 
-def _opened(path: Path) -> io.BufferedReader:
-    if zipfile.is_zipfile(path):
-        archive = zipfile.ZipFile(path)
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-        if len(names) != 1:
-            archive.close()
-            raise NotARecording(f"{path} holds {len(names)} files instead of one.", "Unpack it, and name the one you want.")
-        return io.BufferedReader(_Forward(archive.open(names[0]), archive))
-    if path.suffix == ".gz":
-        packed = gzip.open(path)
-        return io.BufferedReader(_Forward(packed, packed))
-    file = open(path, "rb")  # noqa: SIM115, the reader closes it
-    return io.BufferedReader(_Forward(file, file))
+class _Kinds:
+    """What dranspose calls the format of the messages, found out at the first that can be recognised."""
+
+    def __init__(self) -> None:
+        self._known: str | None = None
+
+    def of(self, parts: Sequence[Buffer]) -> str:
+        if self._known is None:
+            codec = codec_of(parts)
+            self._known = None if codec is None else DRANSPOSE_NAMES.get(codec, codec)
+        return self._known or "unknown"
 
 
-class _Forward(io.RawIOBase):
-    """A file that can only be read on, so that cbor2 takes no byte of the item after."""
+def _write(
+    messages: Sequence[Sequence[Buffer]], writer: RecordingWriter, kinds: _Kinds, traffic: Traffic, count: int | None
+) -> None:
+    for parts in messages:
+        if traffic.messages == count:
+            return
+        writer.write(parts, kinds.of(parts))
+        traffic.count(parts)
 
-    def __init__(self, file: IO[bytes], owner: Any) -> None:
-        self._file, self._owner = file, owner
 
-    def readable(self) -> bool:
+def replay(
+    path: Path,
+    sender: Sender,
+    stop: threading.Event,
+    rate: float | None = None,
+    loops: int = 1,
+    stream: str | None = None,
+    patience: float = 60.0,
+    report: Reporter = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Pause = threading.Event.wait,
+) -> Traffic:
+    """Send the messages of a file or folder, until its end or until `stop` is set.
+
+    rate: messages per second, as fast as they are taken when None. loops: how often, 0 for ever. stream: which one, of
+    several. patience: seconds to wait for a receiver that takes nothing; then `DeadlineExceeded` is raised.
+    Raises what `read_recording` raises.
+    """
+    traffic = Traffic()
+    player = _Player(sender, stop, patience, report, traffic)
+    begun = clock()
+    played = 0
+    while loops == 0 or played < loops:
+        for message in read_recording(path, stream):
+            if rate is not None:
+                pause(stop, max(begun + traffic.messages / rate - clock(), 0.0))
+            if stop.is_set() or not player.play(message.parts):
+                return traffic
+        if traffic.messages == 0:
+            raise MalformedMessage("empty recording", f"{path} holds no message")
+        played += 1
+    return traffic
+
+
+class _Player:
+    """Sends messages one by one, and waits for whoever takes them."""
+
+    def __init__(
+        self, sender: Sender, stop: threading.Event, patience: float, report: Reporter, traffic: Traffic
+    ) -> None:
+        self._sender, self._stop, self._patience = sender, stop, patience
+        self._report, self._traffic = report, traffic
+
+    def play(self, parts: Sequence[Buffer]) -> bool:
+        """Send a message. False when it was stopped before there was room. Raises `DeadlineExceeded`."""
+        waits = 0
+        while not self._send(parts, TURN if waits else 0.0):
+            waits += 1
+            self._traffic.waiting = True
+            self._report(self._traffic)
+            if self._stop.is_set():
+                return False
+            if waits * TURN > self._patience:
+                raise DeadlineExceeded(
+                    f"Nobody took a message at {self._sender.address} within {self._patience:g} s; "
+                    f"{self._traffic.messages} were sent before.",
+                    "Start a receiver, or look why it is slow.",
+                )
+        self._traffic.waiting = False
+        self._traffic.count(parts)
+        self._report(self._traffic)
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-            self._owner.close()
-        super().close()
-
-
-def _read_items(file: io.BufferedReader, path: Path) -> Iterator[Parts]:
-    number = 0
-    while file.peek(1):
-        try:
-            item = cbor2.load(file, tag_hook=_unpack)
-        except (cbor2.CBORDecodeEOF, EOFError) as error:
-            if number == 0:
-                raise NotARecording(f"{path} is no recording, or breaks off in its first message.") from error
-            log.warning("%s breaks off in message %d; what is before it was read", path, number)
-            return
-        except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-            raise NotARecording(f"Message {number} of {path} is no CBOR item: {error}.") from error
-        for parts in _messages_in(item):
-            if not parts or not all(isinstance(part, bytes) for part in parts):
-                raise NotARecording(
-                    f"Message {number} of {path} is no list of parts.", "Known are dranspose's form and a bare list."
-                )
-            yield parts
-        number += 1
-    if number == 0:
-        raise NotARecording(f"{path} is empty.")
-
-
-def _unpack(*arguments: Any) -> Any:
-    """What a tag holds. cbor2 5 calls this with (decoder, tag), cbor2 6 with (tag, immutable)."""
-    tag = next(one for one in arguments if isinstance(one, cbor2.CBORTag))
-    return tag.value if tag.tag in (SELF_DESCRIBED, EVENT, STREAM) else tag
-
-
-def _messages_in(item: Any) -> list[Parts]:
-    """The messages of one item: a bare list of parts, or [number, {stream: [kind, parts]}, …]."""
-    if not isinstance(item, list | tuple):
-        return [[]]
-    if len(item) >= 2 and hasattr(item[1], "values"):
-        streams = [stream for stream in item[1].values() if isinstance(stream, list | tuple) and len(stream) == 2]
-        return [list(stream[1]) if isinstance(stream[1], list | tuple) else [] for stream in streams] or [[]]
-    return [list(item)]
-
-
-def _read_folder(folder: Path) -> Iterator[Parts]:
-    found = [(match, path) for path in folder.iterdir() if (match := RAW_PART.fullmatch(path.name))]
-    if not found:
-        raise NotARecording(f"The folder {folder} holds no files like 000000_000.raw.")
-    numbered = sorted((int(match[1]), int(match[2]), path) for match, path in found)
-    for _, parts in groupby(numbered, key=lambda one: one[0]):
-        yield [path.read_bytes() for _, _, path in parts]
+    def _send(self, parts: Sequence[Buffer], timeout: float) -> bool:
+        if self._sender.kind == "pub" and self._traffic.messages == 0 and not self._sender.has_peer(timeout):
+            return False  # What is published before anybody has subscribed is lost.
+        return self._sender.offer(parts, timeout)

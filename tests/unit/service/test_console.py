@@ -92,5 +92,5 @@ def test_a_terminal_shows_one_line_in_place(clock: Clock) -> None:
     shown(output, clock, (0, IDLE), (1, ARMED), (1.3, RUNNING), (1.4, RUNNING), (2, ENDED))
     text = output.getvalue()
 
-    assert text.count(f"{CLEAR}12:00:00 running") == 1
+    assert text.count(f"{CLEAR}12:00:00 running   one") == 1
     assert text.count("\n") == 4

@@ -1,0 +1,229 @@
+"""What was announced is what is read back: from Tiled, live and after, with both writers, and from databroker.
+
+The service is scripted, so that its file can be ahead of the documents, even with them, and behind.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import bluesky.plans as bp
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky.utils import RunEngineInterrupted
+from ophyd.sim import SynAxis
+
+from bluesky_streamdet.plans import fly
+from tests.scripted import DTYPE, SHAPE, Documents, ScriptedService, detector
+
+pytestmark = [pytest.mark.system, pytest.mark.keeps_sockets("the client of the session's Tiled server")]
+FACES = pytest.mark.parametrize("face", ["classic", "async"])
+KNOWN = {"shape": SHAPE, "dtype": DTYPE}
+Callback = Callable[[str, dict[str, Any]], None]
+
+PLANS: dict[str, Callable[[list[Any]], Any]] = {
+    "count": lambda detectors: bp.count(detectors, 4),
+    "scan": lambda detectors: bp.scan(detectors, SynAxis(name="motor"), 0, 3, 4),
+    "fly": lambda detectors: fly(detectors, 4, flush_period=0.01),
+}
+
+
+@pytest.fixture
+def folder(frames_folder: Path) -> Path:
+    return frames_folder / uuid4().hex[:8]
+
+
+class LiveReader:
+    """Reads an array from the catalog whenever more of it was announced; keeps the numbers of the frames, or the failure."""
+
+    def __init__(self, db: Any, key: str) -> None:
+        self.reads: list[list[int]] = []
+        self.failures: list[str] = []
+        self._db = db
+        self._key = key
+        self._resource = self._run = ""
+
+    def __call__(self, name: str, document: dict[str, Any]) -> None:
+        if name == "start":
+            self._run = document["uid"]
+        elif name == "stream_resource" and document["data_key"] == self._key:
+            self._resource = document["uid"]
+        elif name == "stream_datum" and document["stream_resource"] == self._resource:
+            try:
+                self.reads.append(numbers_in(self._db[self._run]["primary"][self._key].read()))
+            except Exception as error:
+                self.failures.append(str(error))
+
+
+def numbers_in(frames: Any) -> list[int]:
+    """Of frames that hold one number in all their pixels."""
+    frames = np.asarray(frames).reshape(-1, *SHAPE)
+    assert (frames == frames[:, :1, :1]).all(), "frames are torn"
+    return frames[:, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("ahead", [0, 2], ids=["equal", "ahead"])
+@pytest.mark.parametrize("plan", PLANS)
+@FACES
+def test_live_and_after(
+    RE: RunEngine, folder: Path, db: Any, writer: Callback, face: str, plan: str, ahead: int
+) -> None:
+    service = ScriptedService(folder, ahead=ahead)
+    det, live, documents = detector(face, service, **KNOWN), LiveReader(db, "det"), Documents()
+    if plan == "fly":
+        service.by_hand = True
+        service.on_trigger = lambda: service.give(3)
+    RE(PLANS[plan]([det]), [writer, documents, live, _gives_the_rest(service)])
+    assert live.failures == []
+    assert live.reads == [list(range(stop)) for _, stop in documents.ranges("det")]
+    run = db[-1]
+    assert run.start["plan_name"] == plan
+    assert run["primary"]["det"].shape == (4, *SHAPE)
+    dataset = run["primary"].read()
+    assert numbers_in(dataset["det"]) == [0, 1, 2, 3]
+    column = dataset["det_sequence_number" if face == "classic" else "det-sequence_number"]
+    assert column.values.tolist() == [0, 1, 2, 3]
+    if plan == "scan":
+        assert dataset["motor"].values.tolist() == [0, 1, 2, 3]
+
+
+@FACES
+def test_a_file_that_is_behind(RE: RunEngine, folder: Path, db: Any, writer: Callback, face: str) -> None:
+    service = ScriptedService(folder, behind=1)
+    det, live = detector(face, service, **KNOWN), LiveReader(db, "det")
+    RE(bp.count([det], 3), [writer, live])
+    assert len(live.failures) == 3
+    assert all("503" in failure for failure in live.failures), "that the file lags is no error, but a reason to retry"
+    service.catch_up()
+    assert numbers_in(db[-1]["primary"]["det"].read()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("faces", [("classic", "classic"), ("async", "async"), ("classic", "async")])
+@pytest.mark.parametrize("plan", PLANS)
+def test_two_detectors(
+    RE: RunEngine, folder: Path, db: Any, writer: Callback, faces: tuple[str, str], plan: str
+) -> None:
+    services = [ScriptedService(folder / name, detector=name) for name in ("one", "two")]
+    services[1].numbers = 100
+    detectors = [
+        detector(face, service, service.detector, **KNOWN) for face, service in zip(faces, services, strict=True)
+    ]
+    RE(PLANS[plan](detectors), writer)
+    dataset = db[-1]["primary"].read()
+    assert numbers_in(dataset["one"]) == [0, 1, 2, 3]
+    assert numbers_in(dataset["two"]) == [100, 101, 102, 103]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@FACES
+def test_several_frames_an_event(
+    RE: RunEngine, folder: Path, db: Any, writer: Callback, face: str, plan: str
+) -> None:
+    det = detector(face, ScriptedService(folder, ahead=1), frames_per_event=3, **KNOWN)
+    live = LiveReader(db, "det")
+    RE(PLANS[plan]([det]), [writer, live])
+    assert live.failures == []
+    assert db[-1]["primary"]["det"].shape == (4, 3, *SHAPE)
+    assert numbers_in(db[-1]["primary"]["det"].read()) == list(range(12))
+
+
+@FACES
+def test_an_interrupted_point_leaves_later_frames_with_their_events(
+    RE: RunEngine, folder: Path, db: Any, writer: Callback, face: str
+) -> None:
+    """Tiled counts rows, whatever indices say: a row too many would give all later events the frame of another."""
+    service = ScriptedService(folder)
+    det, live = detector(face, service), LiveReader(db, "det")
+    triggers = []
+    pause = threading.Thread(target=RE.request_pause)
+
+    def give() -> None:
+        triggers.append(service.numbers)
+        service.give(1) if len(triggers) != 3 else pause.start()
+
+    service.by_hand, service.on_trigger = True, give
+    with pytest.raises(RunEngineInterrupted):
+        RE(bp.scan([det], SynAxis(name="motor"), 0, 4, 5), [writer, live])
+    pause.join()
+    service.give(1)
+    RE.resume()
+    dataset = db[-1]["primary"].read()
+    assert numbers_in(dataset["det"]) == [0, 1, 3, 4, 5]
+    assert dataset["motor"].values.tolist() == [0, 1, 2, 3, 4]
+    assert live.failures == []
+
+
+def test_the_last_run_by_databroker(RE: RunEngine, folder: Path, db: Any, writer: Callback) -> None:
+    from databroker import Broker
+
+    broker = Broker(db)
+    (uid,) = RE(bp.count([detector("classic", ScriptedService(folder))], 2), writer)
+    assert broker[-1].start["uid"] == uid
+    frames = [np.asarray(one) for one in broker[-1].data("det")]
+    assert numbers_in(np.stack(frames)) == [0, 1]
+
+
+@pytest.mark.parametrize("frames_per_event", [1, 3])
+def test_resource_documents_in_tiled(
+    RE: RunEngine, folder: Path, db: Any, writer: Callback, frames_per_event: int
+) -> None:
+    det = detector("classic", ScriptedService(folder), asset_docs="resource", frames_per_event=frames_per_event)
+    RE(bp.count([det], 2), writer)
+    assert numbers_in(db[-1]["primary"]["det"].read()) == list(range(2 * frames_per_event))
+
+
+@pytest.mark.parametrize("frames_per_event", [1, 3])
+def test_resource_documents_in_databroker(RE: RunEngine, folder: Path, frames_per_event: int) -> None:
+    from databroker import temp
+
+    broker = temp()
+    det = detector("classic", ScriptedService(folder), asset_docs="resource", frames_per_event=frames_per_event)
+    RE(bp.count([det], 2), broker.insert)
+    frames = np.stack([np.asarray(one) for one in broker[-1].data("det")])
+    assert frames.shape == (2, frames_per_event, *SHAPE)
+    assert numbers_in(frames) == list(range(2 * frames_per_event))
+
+
+READ_WITH_DATABROKER_1 = """
+import json, sys
+import numpy as np
+from databroker.v1 import temp
+broker = temp()
+for line in sys.stdin:
+    broker.insert(*json.loads(line))
+frames = np.stack([np.asarray(one) for one in broker[-1].data("det")])
+print(json.dumps({"shape": frames.shape, "numbers": frames.reshape(-1, 24)[:, 0].tolist()}))
+"""
+
+
+@pytest.mark.peers
+def test_resource_documents_in_databroker_1(RE: RunEngine, folder: Path, databroker1_python: Path) -> None:
+    det, documents = detector("classic", ScriptedService(folder), asset_docs="resource"), Documents()
+    RE(bp.count([det], 3), documents)
+    lines = "\n".join(json.dumps(one) for one in documents.all)
+    answer = subprocess.run(
+        [databroker1_python, "-W", "ignore", "-c", READ_WITH_DATABROKER_1],
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout.splitlines()[-1]) == {"shape": [3, 1, *SHAPE], "numbers": [0, 1, 2]}
+
+
+def _gives_the_rest(service: ScriptedService) -> Callback:
+    """Once some frames of a flight are announced, the last one comes."""
+
+    def give(name: str, document: dict[str, Any]) -> None:
+        if name == "stream_datum" and service.numbers == 3 and service.by_hand:
+            service.give(1)
+
+    return give
