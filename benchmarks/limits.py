@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -18,13 +20,19 @@ from bluesky_streamdet.streaming.hdf5 import frames_per_chunk
 HERE = Path(__file__).parent
 
 
-def start_sender(workload: Workload) -> tuple[subprocess.Popen[str], str]:
-    """A sender that waits for a line on its standard input, and its address."""
+@contextmanager
+def waiting_sender(workload: Workload) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A sender that waits for a line on its standard input, and its address; it does not outlive the context."""
     sender = subprocess.Popen(
         [sys.executable, HERE / "sender.py", workload.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert sender.stdout is not None
-    return sender, sender.stdout.readline().strip()
+    try:
+        yield sender, sender.stdout.readline().strip()
+        sender.wait(60)
+    finally:
+        sender.kill()
+        sender.wait()
 
 
 def let_go(sender: subprocess.Popen[str]) -> float:
@@ -37,9 +45,8 @@ def let_go(sender: subprocess.Popen[str]) -> float:
 
 def zeromq(workload: Workload) -> float:
     """Frames/s from process to process."""
-    sender, address = start_sender(workload)
     copy = workload.frames > 5000
-    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+    with waiting_sender(workload) as (sender, address), zmq.Context() as context, context.socket(zmq.PULL) as socket:
         socket.rcvhwm = workload.queue
         socket.rcvtimeo = 60_000
         socket.connect(address)
@@ -50,7 +57,6 @@ def zeromq(workload: Workload) -> float:
             socket.recv_multipart(copy=copy)
         elapsed = time.perf_counter() - begin
         socket.recv_multipart()
-    sender.wait(60)
     return workload.frames / elapsed
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import h5py
 import limits
@@ -41,8 +42,11 @@ class Measured:
 
 def measure(workload: Workload, folder: Path, *, client: bool) -> Measured:
     """Send a series through the service. Raises `AssertionError` when a frame is missing or differs."""
-    sender, address = limits.start_sender(workload)
-    with _service(workload, folder, address, client=client) as (service, pids):
+    with (
+        limits.waiting_sender(workload) as (sender, address),
+        TemporaryDirectory(dir=folder) as data,
+        _service(workload, Path(data), address, client=client) as (service, pids),
+    ):
         sink = _start_client(service, workload) if client else None
         before = sum(map(_cpu_seconds, pids))
         begin = limits.let_go(sender)
@@ -52,9 +56,8 @@ def measure(workload: Workload, folder: Path, *, client: bool) -> Measured:
         peak = max(map(_peak_megabytes, pids[1:]))
         if sink is not None:
             _check_client(sink, workload)
-    sender.wait(60)
-    assert status.last_series is not None
-    nbytes = _check_file(status.last_series, workload)
+        assert status.last_series is not None
+        nbytes = _check_file(status.last_series, workload)
     return Measured(workload.frames / elapsed, nbytes, cpu, peak)
 
 
@@ -74,6 +77,7 @@ def _service(
         "files": {"directory": str(folder)},
         "outputs": [output] if client else [],
         "rest": {"port": 0},
+        "log_level": "WARNING",
     }
     config = folder / "bench.yaml"
     config.write_text(yaml.safe_dump({"detectors": {"bench": detector}}))
@@ -118,7 +122,7 @@ def _check_client(sink: subprocess.Popen[str], workload: Workload) -> None:
 
 
 def _check_file(series: SeriesReport, workload: Workload) -> int:
-    """Compare every frame with what was sent; remove the file. Returns the bytes of payload."""
+    """Compare every frame with what was sent. Returns the bytes of payload."""
     assert series.outcome == "complete", series
     assert series.file is not None
     payloads = workload.payloads()
@@ -135,7 +139,6 @@ def _check_file(series: SeriesReport, workload: Workload) -> int:
             sent = b"".join(payloads[row % BANK] for row in rows)
             assert chunk[: len(sent)] == sent, f"frames {rows[0]} to {rows[-1]} differ"
             nbytes += len(sent)
-    Path(series.file).unlink()
     return nbytes
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bluesky_streamdet.transforms import bslz4
 
-BANK = 16
+BANK = 8
 """Different frames of a workload; frame `i` carries payload `i % BANK`."""
 
 
@@ -26,8 +26,8 @@ class Workload:
     def payloads(self) -> list[bytes]:
         """The encoded frames of the bank, each different."""
         rng = np.random.default_rng(7)
-        # Some fifty counts a pixel: about as compressible as diffraction with background.
-        images = [rng.poisson(50, self.shape).astype(self.dtype) for _ in range(BANK)]
+        # Seven noisy bits a pixel: about as compressible as diffraction with background.
+        images = [rng.integers(0, 140, self.shape, np.uint8).astype(self.dtype) for _ in range(BANK)]
         return [bslz4.encode(image) if self.compression == "bslz4" else image.tobytes() for image in images]
 
     def header_template(self) -> bytes:
@@ -43,8 +43,8 @@ WORKLOADS = {
     one.name: one
     for one in (
         Workload("eiger", (1065, 1030), "uint32", "bslz4", 2000, 16, 0.8, 0.35),
-        Workload("camera", (2160, 2560), "uint16", "none", 150, 16, 0.75, 0.5),
-        Workload("spectra", (8, 4096), "uint32", "none", 15_000, 200, 0.7, 0.35),
+        Workload("camera", (2160, 2560), "uint16", "none", 150, 4, 0.75, 0.5),
+        Workload("spectra", (8, 4096), "uint32", "none", 15_000, 64, 0.7, 0.35),
         Workload("small", (64, 64), "uint16", "none", 100_000, 200, 0.6, 0.2),
     )
 }

@@ -35,7 +35,14 @@ DETECTOR = "scripted"
 class ScriptedService:
     """ahead: rows that files hold beyond those reported. behind: rows reported that readers do not see yet."""
 
-    def __init__(self, directory: Path, *, ahead: int = 0, behind: int = 0, detector: str = DETECTOR) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        ahead: int = 0,
+        behind: int = 0,
+        detector: str = DETECTOR,
+    ) -> None:
         self.directory = directory
         self.detector = detector
         self.ahead = ahead

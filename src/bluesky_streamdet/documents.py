@@ -212,7 +212,9 @@ def with_columns(layout: FrameLayout, columns: Mapping[str, str]) -> FrameLayout
 
 
 def _stream_resource(uri: str, data_key: str, dataset: str, chunk_shape: list[int]) -> Document:
-    parameters = {"dataset": dataset, "chunk_shape": chunk_shape, "join_method": "stack", "swmr": True}
+    # No locks: the file is written without, and where file systems know none, a reader that asks for one fails.
+    read = {"swmr": True, "locking": False}
+    parameters = {"dataset": dataset, "chunk_shape": chunk_shape, "join_method": "stack", **read}
     return {"uid": str(uuid4()), "data_key": data_key, "mimetype": HDF5, "uri": uri, "parameters": parameters}
 
 

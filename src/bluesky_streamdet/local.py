@@ -6,12 +6,14 @@
         RE(count([detector], 5))
         beamline.db[-1].primary.read()
 
-Detector and service are processes of their own, as at a real beamline, on free ports; the catalog is a Tiled server in a
-thread of this one. All of them end with `close`.
+Each is a process of its own, as at a real beamline, on a free port. All of them end with `close`, or when this process dies.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +21,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
+from bluesky_streamdet.core.errors import ServiceUnreachable
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.config import for_row
 from bluesky_streamdet.sim.process import SimulatorProcess
@@ -26,6 +29,8 @@ from bluesky_streamdet.sim.settings import SimulatorSettings
 
 CATALOG = "raw"
 """The container of the runs in the Tiled server."""
+STOPPING = 10.0
+"""Seconds that the Tiled server may take to end."""
 
 
 class LocalBeamline:
@@ -69,9 +74,12 @@ class LocalBeamline:
 
     @property
     def db(self) -> Any:
-        """The catalog's client: `db[-1]` is the last run."""
+        """The catalog's client: `db[-1]` is the last run. Waits until the server is ready."""
         if self._db is None:
-            raise LookupError("this beamline was started without a catalog")
+            if self._tiled is None:
+                raise LookupError("this beamline was started without a catalog")
+            self._db = open_catalog(self._tiled.uri)
+            self._stack.callback(self._db.context.close)
         return self._db
 
     def writer(self) -> Callable[[str, dict[str, Any]], None]:
@@ -93,23 +101,79 @@ class LocalBeamline:
         self.close()
 
 
-def _catalog(stack: ExitStack, folder: Path, frames: Path) -> Any:
-    """The client of a Tiled server, started here, that may read the frames."""
-    from bluesky_tiled_plugins.exporters import json_seq_exporter
+class TiledProcess:
+    """A Tiled server that keeps what it knows in `folder`, and may read files in `readable`. Ready after `wait`."""
+
+    def __init__(self, folder: Path, readable: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._uri = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bluesky_streamdet.local", str(folder), str(readable)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"OMP_NUM_THREADS": "1", **os.environ},
+            # Ctrl-C is for us; we end the server when we have finished with it.
+            process_group=0,
+        )
+
+    @property
+    def uri(self) -> str:
+        """With the API key. Waits until the server is ready. Raises `ServiceUnreachable` when it ended instead."""
+        assert self._process.stdout is not None
+        self._uri = self._uri or self._process.stdout.readline().strip()
+        if not self._uri:
+            raise ServiceUnreachable("The Tiled server ended before it was ready.", "Its last words are above.")
+        return self._uri
+
+    def close(self) -> None:
+        """End the server. May be called twice."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        try:
+            self._process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> TiledProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_catalog(uri: str) -> Any:
+    """The client of the runs' container, which is made when it is not there; `[-1]` is the last run."""
     from tiled.client import from_uri
-    from tiled.media_type_registration import default_serialization_registry
-    from tiled.server import SimpleTiledServer
     from tiled.structures.core import Spec
 
-    # Without it, `run.documents()` is refused.
-    default_serialization_registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
-    server = stack.enter_context(SimpleTiledServer(folder, readable_storage=[frames]))
-    root = from_uri(server.uri)
-    stack.callback(root.context.close)
+    root: Any = from_uri(uri)
     if CATALOG in root:
         return root[CATALOG]
     return root.create_container(CATALOG, specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
 
 
+def serve_tiled(folder: Path, readable: Path) -> None:
+    """The Tiled server's process: says its URI, and ends when standard input does, as it does when the parent dies."""
+    from bluesky_tiled_plugins.exporters import json_seq_exporter
+    from tiled.media_type_registration import default_serialization_registry
+    from tiled.server import SimpleTiledServer
+
+    # Without it, `run.documents()` is refused.
+    default_serialization_registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
+    with SimpleTiledServer(folder, readable_storage=[readable]) as server:
+        sys.stdout.write(f"{server.uri}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
 def _itemsize(dtype: str) -> int:
     return int(dtype.removeprefix("uint")) // 8
+
+
+if __name__ == "__main__":
+    serve_tiled(Path(sys.argv[1]), Path(sys.argv[2]))

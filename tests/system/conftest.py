@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+
+from bluesky_streamdet.local import TiledProcess
 
 pytest.importorskip("tiled.server", reason="needs the extra 'demo'")
 
@@ -20,24 +23,37 @@ def frames_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiled_root(tmp_path_factory: pytest.TempPathFactory, frames_folder: Path) -> Iterator[Any]:
-    """The client of a Tiled server in this process."""
-    from tiled.client import from_uri
-    from tiled.server import SimpleTiledServer
+def tiled_uri(tmp_path_factory: pytest.TempPathFactory, frames_folder: Path) -> Iterator[str]:
+    """Of a Tiled server, with its key."""
+    with TiledProcess(tmp_path_factory.mktemp("catalog"), frames_folder) as server:
+        yield server.uri
 
-    with SimpleTiledServer(tmp_path_factory.mktemp("catalog"), readable_storage=[frames_folder]) as server:
-        root = from_uri(server.uri)
-        yield root
-        root.context.close()
+
+@pytest.fixture(scope="session")
+def tiled_root(tiled_uri: str) -> Iterator[Any]:
+    """The client of that server."""
+    from tiled.client import from_uri
+
+    root = from_uri(tiled_uri)
+    yield root
+    root.context.close()
+
+
+@pytest.fixture(autouse=True)
+def reads_in_the_tests_own_thread() -> Iterator[None]:
+    """Have Tiled's client read without dask's threads, which stay."""
+    import dask.config
+
+    with dask.config.set(scheduler="synchronous"):
+        yield
 
 
 @pytest.fixture
-def db(tiled_root: Any, request: pytest.FixtureRequest) -> Any:
+def db(tiled_root: Any) -> Any:
     """An empty catalog of runs."""
     from tiled.structures.core import Spec
 
-    name = request.node.nodeid.replace("/", "-").replace("::", "-")
-    return tiled_root.create_container(name, specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
+    return tiled_root.create_container(uuid4().hex, specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
 
 
 @pytest.fixture(params=WRITERS)

@@ -69,7 +69,8 @@ def test_the_resource_comes_just_before_the_first_range() -> None:
     first = documents.up_to(2)
     assert [kind for kind, _ in first] == ["stream_resource"] * 2 + ["stream_datum"] * 2
     resource = first[0][1]
-    assert resource["parameters"] == {"dataset": DATA, "chunk_shape": [1, 32, 48], "join_method": "stack", "swmr": True}
+    joined = {"dataset": DATA, "chunk_shape": [1, 32, 48], "join_method": "stack"}
+    assert resource["parameters"] == {**joined, "swmr": True, "locking": False}
     assert first[1][1]["data_key"] == "eiger-sequence_number"
     assert [kind for kind, _ in documents.up_to(5)] == ["stream_datum"] * 2
     assert documents.up_to(5) == documents.up_to(4) == []

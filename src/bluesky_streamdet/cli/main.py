@@ -1,37 +1,41 @@
-"""The command `streamdet`: a table of subcommands, each in a file of its own.
+"""The command `streamdet`: a table of commands, each loaded when it is called.
 
-`--help` must be quick, so that a subcommand's file imports what is heavy inside of its function.
+`streamdet --help` reads the table only, so that it answers at once. A command is a function of the same name in its
+file, which imports what is heavy inside of it.
 """
 
 from __future__ import annotations
 
+import importlib
+import logging
+import os
 import sys
-from importlib import import_module
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from bluesky_streamdet.core.errors import StreamdetError
+from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 
 COMMANDS: dict[str, str] = {
-    "demo": "demo",
-    "serve": "serve",
-    "simulate": "simulate",
-    "record": "record",
-    "replay": "replay",
-    "watch": "watch",
-    "inspect": "inspect",
-    "detectors": "detectors",
+    "demo": "The whole path once: simulated detector, file, scans, catalog; every frame compared.",
+    "serve": "Receive, write and forward the frames of one detector.",
+    "simulate": "Be a detector: stream pictures, with faults if you like.",
+    "record": "Keep a detector's stream in a file, message by message.",
+    "replay": "Send a recorded stream again.",
+    "watch": "Look at a stream: series, rate, gaps, order.",
+    "inspect": "Say what a file holds, and whether it can be trusted.",
+    "detectors": "List the detectors that are known.",
 }
-"""Each subcommand, and the module of this package that has a function of its name."""
+"""What each command does, in one line; it is the function of that name in the file of that name."""
+
+WORK_FAILED, WRONG_USAGE = 1, 2
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-HELP = {"help_option_names": ["-h", "--help"]}
-
-
-class Commands(TyperGroup):
-    """Loads a subcommand when it is asked for."""
+class _Table(TyperGroup):
+    """The commands of the table. It imports the one that is called, and none to list them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -39,36 +43,69 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"bluesky_streamdet.cli.{COMMANDS[cmd_name]}")
-        app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-        app.command(cmd_name, context_settings=HELP)(getattr(module, cmd_name))
-        return typer.main.get_command(app)
+        function = getattr(importlib.import_module(f"bluesky_streamdet.cli.{cmd_name}"), cmd_name)
+        one = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        one.command(cmd_name)(function)
+        return typer.main.get_command(one)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=_Table,
+    no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings=HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from bluesky_streamdet import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def streamdet() -> None:
-    """From an X-ray detector's data stream to a Bluesky run: receive, order, account, write, forward."""
+def _streamdet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="say it, and end")
+    ] = False,
+) -> None:
+    """From an X-ray detector's data stream to a Bluesky run.
+
+    `streamdet COMMAND --help` says more of each. It ends with 0 when all went well, 1 when the work failed, 2 when it
+    was asked wrongly. LOG_LEVEL (DEBUG, INFO, WARNING, ERROR) says how much is logged.
+    """
 
 
-def main() -> None:
-    """Run the command line. Exit codes: 0 fine, 1 the work failed, 2 wrong usage."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line, that of the process unless one is given; return its exit code."""
     try:
-        app()
+        _set_up_log()
+        typer.main.get_command(app).main(args=None if arguments is None else list(arguments), prog_name="streamdet")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else WORK_FAILED
     except StreamdetError as error:
-        typer.secho(f"error: {error.message}", fg="red", err=True)
+        typer.echo(f"streamdet: {error.message}", err=True)
         if error.hint:
             typer.echo(error.hint, err=True)
-        sys.exit(1)
+        return WRONG_USAGE if isinstance(error, ConfigError) else WORK_FAILED
+    return 0
+
+
+def _set_up_log() -> None:
+    level = os.environ.get("LOG_LEVEL", "WARNING").upper()
+    if level not in LEVELS:
+        raise ConfigError(f"LOG_LEVEL is {level!r}.", f"Take {', '.join(LEVELS)}.")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bluesky_streamdet").setLevel(level)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,59 +1,56 @@
-"""`streamdet record`: keep a stream as it comes."""
+"""`streamdet record`: a detector's stream, kept as it came."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bluesky_streamdet.cli.console import Speed, Ticker, megabytes, say, stopped_by_signal
+from bluesky_streamdet.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bluesky_streamdet.streaming.recording import Traffic
+
+SOCKETS = ("pull", "sub")
+
 
 def record(
-    endpoint: Annotated[str, typer.Argument(help="where the stream comes from, as tcp://HOST:PORT")],
-    file: Annotated[Path, typer.Argument(help="the recording, usually NAME.cbors")],
-    socket: Annotated[str, typer.Option(help="pull or sub")] = "pull",
-    bind: Annotated[bool, typer.Option(help="wait for the detector to connect, instead of connecting to it")] = False,
+    endpoint: Annotated[str, typer.Argument(help="where the detector sends, such as tcp://detector:9999")],
+    file: Annotated[Path, typer.Argument(help="the new file, usually called NAME.cbors or NAME.cbors.gz")],
+    socket: Annotated[
+        str, typer.Option(help='"pull" takes messages away from other receivers; "sub" does not')
+    ] = "pull",
+    bind: Annotated[bool, typer.Option("--bind", help="the detector connects to us")] = False,
     count: Annotated[int | None, typer.Option(min=1, help="end after so many messages")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="end after so long")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="replace an existing file")] = False,
-    name: Annotated[str, typer.Option(help="of the stream, kept in the recording")] = "detector",
-    kind: Annotated[str, typer.Option(help="of its format, as dranspose calls it")] = "STINS",
+    seconds: Annotated[float | None, typer.Option(min=0, help="end after so many seconds")] = None,
+    stream: Annotated[str, typer.Option(help="name of the stream in the file")] = "detector",
+    replace: Annotated[bool, typer.Option("--replace", help="overwrite the file if it exists")] = False,
 ) -> None:
-    """Write every message to a file, until Ctrl-C. A PULL socket takes messages away from other receivers of it.
+    """Keep the raw messages of a stream in a file, until Ctrl-C.
 
-    `streamdet replay` sends the recording again; dranspose reads it too.
+    They are CBOR, as dranspose writes and reads them. What has been written can be read while it is being recorded,
+    and after a crash.
     """
-    import time
+    from bluesky_streamdet.streaming.listener import Listener
+    from bluesky_streamdet.streaming.recordfile import RecordingWriter
+    from bluesky_streamdet.streaming.recording import record as keep
 
-    import zmq
+    if socket not in SOCKETS:
+        raise ConfigError(f"There is no socket {socket!r}.", "Take pull or sub.")
+    speed = Speed()
 
-    from bluesky_streamdet.cli.progress import Meter
-    from bluesky_streamdet.streaming.config import SourceConfig
-    from bluesky_streamdet.streaming.recording import Recorder
-    from bluesky_streamdet.streaming.source import Source
+    def text(traffic: Traffic) -> str:
+        if traffic.waiting and not traffic.messages:
+            return f"waiting for a detector at {endpoint}"
+        return f"{traffic.messages} messages, {megabytes(traffic.bytes)}, {speed(traffic.messages, traffic.bytes)}"
 
-    if socket not in ("pull", "sub"):
-        raise typer.BadParameter("--socket is pull or sub")
-    settings = SourceConfig(endpoints=[endpoint], socket=socket, bind=bind)
-    deadline = None if seconds is None else time.monotonic() + seconds
-    with zmq.Context() as context, Recorder(file, name, kind, replace=replace) as recorder:
-        source = Source(settings, context)
-        try:
-            with Meter("messages", count) as meter:
-                while not _over(recorder.messages, count, deadline, time.monotonic()):
-                    source.sockets[0].poll(100)
-                    left = 64 if count is None else min(64, count - recorder.messages)
-                    for parts in source.take(0, left, 16 << 20):
-                        recorder.write(parts)
-                    recorder.flush()
-                    connected = source.report()[0].connected
-                    meter.show(recorder.messages, f"{recorder.nbytes / 1e6:.1f} MB, {connected} connected")
-        except KeyboardInterrupt:
-            pass
-        finally:
-            source.close()
-    typer.echo(f"{file}: {recorder.messages} messages, {recorder.nbytes / 1e6:.1f} MB")
-
-
-def _over(messages: int, count: int | None, deadline: float | None, now: float) -> bool:
-    return (count is not None and messages >= count) or (deadline is not None and now >= deadline)
+    with (
+        stopped_by_signal() as stop,
+        Listener(endpoint, socket, bind) as listener,
+        RecordingWriter(file, stream, replace=replace) as writer,
+        Ticker(count) as ticker,
+    ):
+        traffic = keep(listener, writer, stop, count, seconds, lambda now: ticker.show(now.messages, lambda: text(now)))
+    say(f"{file}: {traffic.messages} messages, {megabytes(traffic.bytes)}")

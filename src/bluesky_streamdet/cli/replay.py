@@ -1,62 +1,66 @@
-"""`streamdet replay`: send a recording again."""
+"""`streamdet replay`: a recorded stream, sent again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bluesky_streamdet.cli.console import Speed, Ticker, megabytes, say, stopped_by_signal
+from bluesky_streamdet.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bluesky_streamdet.streaming.recording import Traffic
+
+SOCKETS = ("push", "pub")
+LINGER = 10.0
+"""Seconds that a receiver may take for the last messages."""
+
 
 def replay(
-    recording: Annotated[Path, typer.Argument(help="a file, zipped or not, or a folder of NNNNNN_00k.raw")],
-    endpoint: Annotated[str, typer.Argument(help="where to send from, as tcp://127.0.0.1:9999")],
-    socket: Annotated[str, typer.Option(help="push or pub")] = "push",
-    connect: Annotated[bool, typer.Option("--connect", help="connect to a receiver that binds")] = False,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="messages a second; left out: as fast as taken")] = None,
-    loop: Annotated[int, typer.Option(min=1, help="how often")] = 1,
-    wait: Annotated[
-        float, typer.Option(min=0, help="seconds that a receiver may take to come, or to take a message")
-    ] = 60,
+    recording: Annotated[
+        Path, typer.Argument(help="file of CBOR messages (.cbors, .gz, .zip), or folder of NNNNNN_00k.raw")
+    ],
+    endpoint: Annotated[str, typer.Argument(help="where to send, such as tcp://127.0.0.1:9999")],
+    rate: Annotated[
+        float | None, typer.Option(help="messages per second; as fast as they are taken unless given")
+    ] = None,
+    loop: Annotated[int, typer.Option(min=0, help="how often; 0 for ever")] = 1,
+    socket: Annotated[
+        str, typer.Option(help='"push" (one receiver gets each message) or "pub" (all of them)')
+    ] = "push",
+    connect: Annotated[bool, typer.Option("--connect", help="the receiver is bound at the endpoint")] = False,
+    stream: Annotated[str | None, typer.Option(help="which stream, when the recording holds several")] = None,
+    timeout: Annotated[float, typer.Option(min=0, help="seconds to wait for a receiver")] = 60.0,
 ) -> None:
-    """Send the messages of a recording, in their order, once a receiver is there. Exits 1 when nobody takes them."""
-    from bluesky_streamdet.cli.progress import Meter
-    from bluesky_streamdet.streaming.recording import read_messages
+    """Send the messages of a recording as they were, until its end or Ctrl-C."""
+    from bluesky_streamdet.streaming.recording import replay as play
     from bluesky_streamdet.streaming.sender import Sender
 
-    if socket not in ("push", "pub"):
-        raise typer.BadParameter("--socket is push or pub")
+    if socket not in SOCKETS:
+        raise ConfigError(f"There is no socket {socket!r}.", "Take push or pub.")
+    if rate is not None and rate <= 0:
+        raise ConfigError(
+            f"A rate of {rate:g} messages per second is none.", "Leave it out to send as fast as possible."
+        )
     if not recording.exists():
-        raise typer.BadParameter(f"there is no recording {recording}")
-    sent = 0
-    try:
-        with Sender(endpoint, socket, bind=not connect) as sender, Meter("messages") as meter:
-            typer.echo(f"sending {recording} at {sender.address}")
-            sender.wait_for_peer(wait)
-            pace = _Pace(rate)
-            for _ in range(loop):
-                for parts in read_messages(recording):
-                    pace.wait()
-                    sender.send(parts, wait)
-                    sent += 1
-                    meter.show(sent)
-    except KeyboardInterrupt:
-        raise typer.Exit(1) from None
-    finally:
-        typer.echo(f"{sent} messages sent")
+        raise ConfigError(f"There is no file or folder {recording}.")
+    speed = Speed()
 
+    def text(traffic: Traffic) -> str:
+        sent = f"{traffic.messages} messages, {megabytes(traffic.bytes)}"
+        if traffic.waiting:
+            return f"{sent}; waiting for a receiver at {sender.address}"
+        return f"{sent}, {speed(traffic.messages, traffic.bytes)}"
 
-class _Pace:
-    """Waits until the next message is due."""
-
-    def __init__(self, rate: float | None) -> None:
-        import time
-
-        self._period = 0.0 if rate is None else 1 / rate
-        self._time = time
-        self._due = time.monotonic()
-
-    def wait(self) -> None:
-        if self._period:
-            self._time.sleep(max(0.0, self._due - self._time.monotonic()))
-            self._due += self._period
+    with (
+        stopped_by_signal() as stop,
+        Sender(endpoint, socket, not connect, linger=LINGER) as sender,
+        Ticker() as ticker,
+    ):
+        traffic = play(
+            recording, sender, stop, rate, loop, stream, timeout,
+            lambda now: ticker.show(now.messages, lambda: text(now)),
+        )  # fmt: skip
+    say(f"{traffic.messages} messages sent, {megabytes(traffic.bytes)}")

@@ -69,13 +69,16 @@ class FormatChecker:
         if form is None:
             if len(self._known) > 100:
                 self._known.clear()
-            form = self._known[key] = _checked(*key)
+            form = self._known[key] = checked_format(*key)
         return form
 
 
-def _checked(shape: tuple[int, ...], dtype: str, encoding: str, chunk: tuple[int, ...] | None) -> FrameFormat:
-    if not 1 <= len(shape) <= MOST_DIMENSIONS or min(shape) < 1:
-        raise MalformedMessage("impossible shape", f"{shape}")
+def checked_format(
+    shape: tuple[int, ...], dtype: str, encoding: str = RAW, chunk: tuple[int, ...] | None = None
+) -> FrameFormat:
+    """What a header says of a frame, or of a table in it, as a format. Raises `MalformedMessage`."""
+    if not 1 <= len(shape) <= MOST_DIMENSIONS or not all(1 <= size <= LARGEST_NUMBER for size in shape):
+        raise MalformedMessage("impossible shape", f"{shape[: MOST_DIMENSIONS + 1]}")
     if dtype not in DTYPES:
         raise MalformedMessage("unknown pixel type", f"{dtype!r}; known are {', '.join(DTYPES)}")
     if encoding not in (RAW, BSLZ4):
@@ -92,7 +95,7 @@ def _chunk(shape: tuple[int, ...], chunk: tuple[int, ...] | None) -> tuple[int, 
         return shape
     # Parts follow one another along the first axis, so that a chunk is whole in all others.
     if len(chunk) != len(shape) or chunk[1:] != shape[1:] or chunk[0] < 1 or shape[0] % chunk[0]:
-        raise MalformedMessage("impossible chunks", f"{chunk} of {shape}")
+        raise MalformedMessage("impossible chunks", f"{chunk[: MOST_DIMENSIONS + 1]} of {shape}")
     return chunk
 
 

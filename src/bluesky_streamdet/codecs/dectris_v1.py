@@ -1,8 +1,8 @@
 """DECTRIS detectors' stream, version 1, of EIGER and PILATUS3 by SIMPLON.
 
-    dheader-1.0      {"htype", "series", "header_detail"}; with detail "basic": + configuration (JSON); with "all": +
-                     flat field, pixel mask and count-rate table, each a header {"htype", "shape", "type"} and a blob;
-                     then an appendix
+    dheader-1.0      {"htype", "series", "header_detail"}; unless the detail is "none": + configuration (JSON); with
+                     "all": + flat field, pixel mask and count-rate table, each a header {"htype", "shape", "type"} and
+                     a blob; then an appendix
     dimage-1.0       {"htype", "series", "frame", "hash"}, dimage_d-1.0 {"shape", "type", "encoding", "size"}, the blob,
                      dconfig-1.0 {"start_time", "stop_time", "real_time"} in ns; then an appendix
     dseries_end-1.0  {"htype", "series"}
@@ -14,9 +14,8 @@ in its series there, so that it serves as the position.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -24,16 +23,18 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from bluesky_streamdet.codecs.codec import (
-    DTYPES,
-    LARGEST_FRAME,
+    LARGEST_NUMBER,
     FormatChecker,
     Message,
     check_number,
     check_payload,
+    checked_format,
     json_of,
 )
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, SeriesEnd, SeriesStart
+
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 BEFORE_FIRST_FRAME = -1
 """Position of a header, as frames count from 0."""
@@ -61,9 +62,9 @@ class _Data(msgspec.Struct, gc=False):
 
 
 class _Times(msgspec.Struct, gc=False):
-    start_time: int | None = None
-    stop_time: int | None = None
-    real_time: int | None = None
+    start_time: Nanoseconds | None = None
+    stop_time: Nanoseconds | None = None
+    real_time: Nanoseconds | None = None
 
 
 class _Table(msgspec.Struct):
@@ -94,6 +95,9 @@ RENAMED = {
     "virtual_pixel_correction_applied": "virtual_pixel_interpolation_applied",
 }
 """SIMPLON's names that differ from `core.metadata`'s."""
+
+PARTS_OF_HEADER = {"none": 1, "basic": 2, "all": 8}
+"""By its detail, and without the appendix."""
 
 ENCODINGS = {"<": RAW, "": RAW, "bs8-lz4<": BSLZ4, "bs16-lz4<": BSLZ4, "bs32-lz4<": BSLZ4}
 
@@ -137,19 +141,20 @@ class Decoder:
 
 
 def _series_start(header: _Header, parts: Sequence[Buffer]) -> SeriesStart:
-    settings: dict[str, Any] = json_of(_SETTINGS, parts[1]) if len(parts) > 1 else {}
+    if header.header_detail not in PARTS_OF_HEADER:
+        raise MalformedMessage("unknown header detail", f"{header.header_detail!r}")
+    wanted = PARTS_OF_HEADER[header.header_detail]
+    if len(parts) not in (wanted, wanted + 1):
+        raise MalformedMessage(
+            "wrong number of parts",
+            f"{len(parts)} in a header of detail {header.header_detail!r} instead of {wanted}, or one more",
+        )
+    settings: dict[str, Any] = json_of(_SETTINGS, parts[1]) if wanted > 1 else {}
     metadata = {RENAMED.get(name, name): value for name, value in settings.items()}
-    rest = list(parts[2:])
-    if header.header_detail == "all":
-        if len(rest) < 6:
-            raise MalformedMessage(
-                "wrong number of parts", f"{len(parts)} in a header of detail 'all' instead of 8 or 9"
-            )
-        for table, blob in zip(rest[0:6:2], rest[1:6:2], strict=True):
-            name, array = _table(table, blob)
-            metadata[name] = array
-        rest = rest[6:]
-    appendix = _appendix(rest[0]) if rest else None
+    for index in range(2, wanted, 2):
+        name, array = _table(parts[index], parts[index + 1])
+        metadata[name] = array
+    appendix = _appendix(parts[wanted]) if len(parts) > wanted else None
     if appendix is not None:
         metadata["header_appendix"] = appendix
     proposed = appendix.get("filename") if isinstance(appendix, dict) else None
@@ -160,7 +165,7 @@ def _series_start(header: _Header, parts: Sequence[Buffer]) -> SeriesStart:
 def _announced(settings: dict[str, Any]) -> int | None:
     """Frames of the whole series: images of each trigger times triggers."""
     images, triggers = settings.get("nimages"), settings.get("ntrigger", 1)
-    if isinstance(images, int) and isinstance(triggers, int) and 0 < images * triggers < 1 << 53:
+    if isinstance(images, int) and isinstance(triggers, int) and 0 < images * triggers < LARGEST_NUMBER:
         return images * triggers
     return None
 
@@ -168,15 +173,12 @@ def _announced(settings: dict[str, Any]) -> int | None:
 def _table(header: Buffer, blob: Buffer) -> tuple[str, NDArray[Any]]:
     """Name and array (rows, columns) of one of the tables in a header."""
     table: _Table = json_of(_TABLE, header)
-    if table.type not in DTYPES or not table.shape or min(table.shape) < 1:
-        raise MalformedMessage("impossible table in the header", f"{table.shape} of {table.type}")
-    dtype = np.dtype(DTYPES[table.type])
-    wanted, size = math.prod(table.shape) * dtype.itemsize, memoryview(blob).nbytes
-    if size != wanted or wanted > LARGEST_FRAME:
-        raise MalformedMessage("table of another size in the header", f"{size} bytes instead of {wanted}")
+    form, size = checked_format(table.shape, table.type), memoryview(blob).nbytes
+    if size != form.nbytes:
+        raise MalformedMessage("table of another size in the header", f"{size} bytes instead of {form.nbytes}")
     # DECTRIS gives (columns, rows) of images; the count-rate table is already (2, entries).
     shape = table.shape if table.htype == "dcountrate_table-1.0" else table.shape[::-1]
-    return TABLES.get(table.htype, table.htype), np.frombuffer(blob, dtype).reshape(shape).copy()
+    return TABLES.get(table.htype, table.htype), np.frombuffer(blob, form.dtype).reshape(shape).copy()
 
 
 def _appendix(part: Buffer) -> Any:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from typing_extensions import Buffer
 
-from bluesky_streamdet.codecs.codec import FormatChecker, Message, check_number, check_payload, json_of
+from bluesky_streamdet.codecs.codec import LARGEST_NUMBER, FormatChecker, Message, check_number, check_payload, json_of
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
 
@@ -78,8 +78,10 @@ def _series_start(header: _Header, more: Sequence[Buffer]) -> SeriesStart:
         settings.update(json_of(_SETTINGS, part))
     save = settings.pop("save_raw", True)
     frames = settings.get("nframes")
-    frames = frames if isinstance(frames, int) and not isinstance(frames, bool) and frames > 0 else None
-    return SeriesStart(None, header.msg_number, header.filename, frames, settings, save is not False)
+    announced = type(frames) is int and 0 < frames < LARGEST_NUMBER
+    return SeriesStart(
+        None, header.msg_number, header.filename, frames if announced else None, settings, save is not False
+    )
 
 
 class Encoder:

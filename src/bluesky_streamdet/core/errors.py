@@ -22,6 +22,9 @@ to do next. The REST service sends the three as its one error body, and the clie
 
 from __future__ import annotations
 
+LONGEST_DETAIL = 300
+"""Characters of what a peer sent, which may be as long as it likes, in a message of ours."""
+
 
 class StreamdetError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -42,12 +45,12 @@ class ConfigError(StreamdetError):
 
 
 class MalformedMessage(StreamdetError):
-    """The peer broke its protocol. `reason` is a short fixed text, fit to be a key of a count."""
+    """The peer broke its protocol. `reason` is a short fixed text, fit to be a key of a count; `detail` is cut."""
 
     code = "malformed_message"
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
+        super().__init__(f"{reason}: {detail[:LONGEST_DETAIL]}" if detail else reason)
         self.reason = reason
 
 

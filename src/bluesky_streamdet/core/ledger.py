@@ -74,6 +74,10 @@ class Ledger:
         if self.missing:
             of = "" if self.expected is None else f" of {self.expected}"
             reasons.append(f"{self.missing}{of} frames are missing{self._where()}")
+        elif self.gaps:
+            reasons.append(f"{self.gaps} frames are missing in between{self._where()}, though as many came as expected")
+        if self.expected is not None and self.unique > self.expected:
+            reasons.append(f"{self.unique} frames came instead of {self.expected}")
         reasons += [f"{count} frames failed ({why})" for why, count in self.failed.items()]
         reasons += [f"{count} malformed messages ({why})" for why, count in self.malformed.items()]
         if self.pending > 0:
@@ -84,11 +88,6 @@ class Ledger:
         shown = [f"{a}" if a == b else f"{a}-{b}" for a, b in self.missing_ranges[:5]]
         more = ", …" if len(self.missing_ranges) > 5 else ""
         return f" (numbers {', '.join(shown)}{more})" if shown else ""
-
-    def note_missing(self, first: int, last: int) -> None:
-        """List frame numbers `first` to `last` as missing."""
-        if len(self.missing_ranges) < LISTED_RANGES:
-            self.missing_ranges.append((first, last))
 
     def report(self) -> dict[str, object]:
         """The whole account as plain values, for status, file, metrics and documents."""

@@ -5,19 +5,16 @@ Whoever runs it feeds events as they come, calls `tick` now and then, and carrie
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bluesky_streamdet.core.errors import Busy
-from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.core.ledger import Ledger
-from bluesky_streamdet.core.resequence import Resequencer
+from bluesky_streamdet.core.leftovers import Leftovers
+from bluesky_streamdet.core.resequence import BOOKKEEPING, Resequencer
 from bluesky_streamdet.core.rules import RULES, Act, Happening, State
-from bluesky_streamdet.core.series import Limits, Order, Series
-
-REMEMBERED_KEYS = 64
-"""So many closed series are remembered by the detector's name of them, to tell their late frames from a new series."""
+from bluesky_streamdet.core.series import Limits, Order, Series, differ, is_later
 
 
 @dataclass(slots=True)
@@ -60,12 +57,16 @@ class Receiver:
         self.last_data = 0.0
         self._limits = limits
         self._unarmed = unarmed
+        self._now = 0.0
         self._order: Order | None = None
         self._actions: list[Action] = []
-        self._deadline: float | None = None
+        self._begun = False
+        self._deadline = 0.0
         self._settle_by: float | None = None
-        self._closed: deque[str] = deque(maxlen=REMEMBERED_KEYS)
-        self._leftovers = False
+        self._leftovers = Leftovers()
+        # What came of the next series while this one waits for frames that it is owed, and when.
+        self._next: list[tuple[Event, float]] = []
+        self._next_bytes = 0
 
     @property
     def current(self) -> str | None:
@@ -87,17 +88,11 @@ class Receiver:
 
     def receive(self, events: Iterable[Event], now: float) -> list[Action]:
         """Take what came from the stream, in its order."""
-        self.last_data = now
+        self._now = self.last_data = now
         for event in events:
-            if type(event) is Frame:
-                if self.state in (State.RUNNING, State.FINISHING):
-                    self._take(event, now)
-                else:
-                    self._begin_headless(event, now)
-            elif type(event) is SeriesStart:
-                self._header(event, now)
-            elif type(event) is SeriesEnd:
-                self._end(event, now)
+            self._event(event)
+            if self._next:
+                self._catch_up()
         return self._take_actions()
 
     def malformed(self, reason: str, now: float) -> None:
@@ -109,24 +104,34 @@ class Receiver:
 
     def tick(self, now: float) -> list[Action]:
         """Do what time asks for: give up gaps, end a series that is silent, end the wait for what is owed."""
+        self._now = now
         series = self.series
         if series is not None:
             self._deliver(series, series.frames.tick(now))
-            if self._time_is_up(series, now):
-                self._close(series)
+            if self.state is State.FINISHING:
+                if now >= self._deadline or (self._settle_by is not None and now >= self._settle_by):
+                    self._close(series)
+            elif self._is_silent(series.order):
+                series.reason = f"no data for {series.order.quiet:g} s and no end message"
+                self._close(series, silent=True)
+        elif self._order is not None and self._is_silent(self._order):
+            self._end_unstarted(f"no data for {self._order.quiet:g} s", aborted=False)
         return self._take_actions()
 
     def stop(self, now: float, expected: int | None = None) -> list[Action]:
         """End the series after what is on its way. `expected` replaces the number of frames it was started with."""
+        self._now = now
         match RULES[self.state, Happening.STOP]:
             case Act.CLOSE:
                 self._end_unstarted("stopped before the first frame", aborted=False, expected=expected)
             case Act.FINISH:
-                assert self.series is not None
-                self.series.reason = self.series.reason or "stopped by request"
+                series = self.series
+                assert series is not None
+                series.reason = series.reason or "stopped by request"
                 if expected is not None:
-                    self.series.ledger.expected = expected
-                self._finish(self.series, now)
+                    series.ledger.expected = expected
+                    series.promised = True
+                self._finish(series)
         return self._take_actions()
 
     def abort(self, reason: str = "aborted by request") -> list[Action]:
@@ -140,117 +145,198 @@ class Receiver:
 
     # What the table calls for.
 
-    def _header(self, start: SeriesStart, now: float) -> None:
+    def _event(self, event: Event) -> None:
+        if self._next and self._is_next(event):
+            self._postpone(event)
+        elif type(event) is Frame:
+            if RULES[self.state, Happening.FRAME] is Act.TAKE:
+                self._take(event)
+            else:
+                self._begin_headless(event)
+        elif type(event) is SeriesStart:
+            self._header(event)
+        elif type(event) is SeriesEnd:
+            self._end(event)
+
+    def _header(self, start: SeriesStart) -> None:
         if RULES[self.state, Happening.HEADER] is Act.SUPERSEDE:
             series = self.series
             assert series is not None
-            if _repeats(start, series):
-                return
-            series.reason = "a new header came before the end of the series"
-            self._close(series)
-        self._leftovers = False
+            repeated = self.state is State.RUNNING and series.repeats(start)
+            if not repeated and not self._adopt(start, series):
+                self._supersede(start, series)
+            return
         order = self._order or self._unarmed(start)
-        if order is not None:
-            self._begin(order, start, start.series, None if start.position is None else start.position + 1)
+        if order is None:
+            self._leftovers.refused(start)
+            return
+        self._leftovers.header_came()
+        first = None if start.position is None else start.position + 1
+        series = self._begin(order, start, start.series, Resequencer(first, *self._limits.of_gaps))
+        self._announce(series)
 
-    def _begin(self, order: Order, start: SeriesStart | None, key: str | None, first: int | None) -> Series:
-        frames = Resequencer(first, self._limits.gap_bytes, self._limits.gap_seconds)
+    def _begin(self, order: Order, start: SeriesStart | None, key: str | None, frames: Resequencer) -> Series:
         series = self.series = Series(order, start, key, frames)
-        announced = start.frames if start is not None and not order.open_ended else None
-        series.ledger.expected = order.expected if order.expected is not None else announced
+        series.ledger.expected = order.expected_of(start)
         self._order = None
-        self._deadline = self._settle_by = None
+        self._begun = False
+        self._settle_by = None
         self.state = State.RUNNING
-        self._actions.append(Begin(series, start))
         return series
 
-    def _begin_headless(self, frame: Frame, now: float) -> None:
-        """A frame, and no series: the header was lost, unless the frame is left over from a series that closed."""
-        left_over = frame.series in self._closed if frame.series is not None else self._leftovers
+    def _announce(self, series: Series) -> None:
+        self._begun = True
+        self._actions.append(Begin(series, series.start))
+
+    def _begin_headless(self, frame: Frame) -> None:
+        left_over = self._leftovers.has(frame, armed=self._order is not None)
         order = None if left_over else self._order or self._unarmed(None)
         if order is None:
             self.between.received += 1
             why = "left over from a series that closed" if left_over else "no series was armed"
             self.between.foreign[why] += 1
+            self._leftovers.refused(frame)
             return
-        series = self._begin(order, None, frame.series, None)
-        series.reason = "the header was lost"
-        self._take(frame, now)
+        first = self._leftovers.resumed_at(frame)
+        series = self._begin(order, None, frame.series, Resequencer(first, *self._limits.of_gaps, wait=True))
+        series.reason = "the header was lost" if first is None else "goes on after the series before fell silent"
+        self._take(frame)
 
-    def _take(self, frame: Frame, now: float) -> None:
+    def _adopt(self, start: SeriesStart, series: Series) -> bool:
+        """Whether this is the header that the frames so far had overtaken."""
+        if self._begun or start.position is None or start.series != series.key:
+            return False
+        if not series.frames.follows(start.position):
+            return False
+        series.start = start
+        series.reason = ""
+        if not series.promised:
+            series.ledger.expected = series.order.expected_of(start)
+        self._deliver(series, series.frames.start_at(start.position + 1))
+        self._look_whether_all_came(series)
+        return True
+
+    def _supersede(self, start: SeriesStart, series: Series) -> None:
+        if not series.end_seen:
+            series.reason = series.reason or "a new header came before the end of the series"
+        due = series.frames.next
+        self._postpone(start)
+        if self.series is not series:
+            return
+        if start.position is not None and due is not None and start.position >= due:
+            end = series.end_position
+            series.end_position = start.position if end is None else min(start.position, end)
+            self._make_room(series)
+        elif differ(start.series, series.key):
+            self._make_room(series)
+        else:
+            self._close(series)
+
+    def _take(self, frame: Frame) -> None:
         series = self.series
         assert series is not None
-        if frame.series != series.key and not self._follows(frame, series, now):
+        if (frame.series != series.key or series.end_position is not None) and not self._belongs(frame, series):
             return
         ledger, frames = series.ledger, series.frames
         ledger.received += 1
         duplicates = frames.duplicates
-        released = frames.push(frame, now)
+        released = frames.push(frame, self._now)
         if frames.duplicates == duplicates:
             ledger.unique += 1
         else:
             ledger.duplicate += 1
         if released:
             self._deliver(series, released)
-        if ledger.unique == ledger.expected or (self.state is State.FINISHING and self._all_there(series, now)):
-            self._close(series)
+        self._look_whether_all_came(series)
 
-    def _follows(self, frame: Frame, series: Series, now: float) -> bool:
-        """What to do with a frame of another series. True when it does belong to this one."""
-        if series.key is None or frame.series is None:
-            return True
-        if frame.series not in self._closed and _later(frame.series, series.key):
-            series.reason = f"frames of series {frame.series} came, whose header was lost"
+    def _look_whether_all_came(self, series: Series) -> None:
+        ledger = series.ledger
+        if ledger.expected is not None and ledger.unique >= ledger.expected:
             self._close(series)
-            self._begin_headless(frame, now)
-            return False
-        series.ledger.received += 1
-        series.ledger.foreign["of another series"] += 1
+        elif self.state is State.FINISHING:
+            self._finish(series)
+
+    def _belongs(self, frame: Frame, series: Series) -> bool:
+        """Whether the frame is one of the series that runs; otherwise it is counted as foreign, or postponed."""
+        if differ(frame.series, series.key):
+            if self._leftovers.named(str(frame.series)) or not is_later(str(frame.series), str(series.key)):
+                series.ledger.received += 1
+                series.ledger.foreign["of another series"] += 1
+                return False
+            series.reason = series.reason or f"frames of series {frame.series} came before the end of the series"
+        elif frame.position is None or series.end_position is None or frame.position < series.end_position:
+            return True
+        self._postpone(frame)
+        if self.series is series:
+            self._make_room(series)
         return False
 
-    def _end(self, end: SeriesEnd, now: float) -> None:
+    def _end(self, end: SeriesEnd) -> None:
         series = self.series
-        self._leftovers = self._leftovers and series is not None
         if series is None or RULES[self.state, Happening.END] is Act.IGNORE:
+            self._leftovers.end_came(end)
             return
-        if end.series is not None and series.key is not None and end.series != series.key:
+        first, due, position = series.frames.first, series.frames.next, end.position
+        if differ(end.series, series.key) or (position is not None and first is not None and position < first):
             return  # The late end of a series that closed.
         series.end_seen = True
-        series.end_position = end.position
-        self._finish(series, now)
+        if position is not None and (due is None or position >= due):
+            series.end_position = position
+        self._finish(series)
 
-    def _finish(self, series: Series, now: float) -> None:
+    def _finish(self, series: Series) -> None:
         """Wait for what is owed, no longer than the limits allow; close at once when nothing is."""
         if self.state is not State.FINISHING:
             self.state = State.FINISHING
-            self._deadline = now + self._limits.finish_seconds
-        if self._all_there(series, now):
+            self._deadline = self._now + self._limits.finish_seconds
+        owed = series.owed()
+        if owed == 0:
             self._close(series)
+        else:
+            # When nobody can know, each frame starts anew the short wait for silence.
+            self._settle_by = self._now + self._limits.settle_seconds if owed is None else None
 
-    def _all_there(self, series: Series, now: float) -> bool:
-        """Whether nothing more can come. When nobody can know, start anew the short wait for silence."""
-        ledger = series.ledger
-        if ledger.expected is not None and ledger.unique >= ledger.expected:
+    # The next series. With several sockets, its header may come before the last frames of this one.
+
+    def _is_next(self, event: Event) -> bool:
+        """Whether `event` is one of the next series, some of which has come. What is older than both is not."""
+        series = self.series
+        if series is None or type(event) is SeriesStart:
             return True
-        owed = series.frames.owed(series.end_position) if series.end_seen else None
-        if owed is None and (ledger.expected is None or not series.end_seen):
-            self._settle_by = now + self._limits.settle_seconds
-        return owed == 0
+        if differ(event.series, series.key):
+            return not self._leftovers.named(str(event.series))
+        end = series.end_position
+        return end is not None and event.position is not None and event.position >= end
 
-    def _time_is_up(self, series: Series, now: float) -> bool:
-        if self.state is State.FINISHING:
-            deadlines = [one for one in (self._deadline, self._settle_by) if one is not None]
-            return now >= min(deadlines)
-        quiet = series.order.quiet
-        if quiet is None or now - self.last_data < quiet:
-            return False
-        series.reason = f"no data for {quiet:g} s and no end message"
-        return True
+    def _postpone(self, event: Event) -> None:
+        self._next.append((event, self._now))
+        self._next_bytes += BOOKKEEPING + (payload_bytes(event) if type(event) is Frame else 0)
+        if self.series is not None and self._next_bytes > self._limits.gap_bytes:
+            self._close(self.series)
 
-    def _close(self, series: Series) -> None:
+    def _make_room(self, series: Series) -> None:
+        """Finish `series`, but let it hold up the next no longer than a gap may."""
+        self._finish(series)
+        self._deadline = min(self._deadline, self._now + self._limits.gap_seconds)
+
+    def _catch_up(self) -> None:
+        now = self._now
+        while self._next and self.series is None:
+            events, self._next, self._next_bytes = self._next, [], 0
+            # They have waited already: a gap among them lasts since they came.
+            for event, self._now in events:
+                self._event(event)
+        self._now = now
+
+    # The end of a series.
+
+    def _is_silent(self, order: Order) -> bool:
+        return order.quiet is not None and self._now - self.last_data >= order.quiet
+
+    def _close(self, series: Series, *, silent: bool = False) -> None:
         self._deliver(series, series.frames.flush())
         series.frames.close(series.end_position)
-        self._ended(series)
+        self._ended(series, silent=silent)
 
     def _discard(self, series: Series, reason: str) -> None:
         series.ledger.discarded["aborted"] += len(series.frames.flush())
@@ -258,31 +344,33 @@ class Receiver:
         series.reason = reason
         self._ended(series)
 
-    def _ended(self, series: Series) -> None:
-        series.ledger.ended = True
+    def _ended(self, series: Series, *, silent: bool = False) -> None:
         series.settle()
-        if series.key is not None:
-            self._closed.append(series.key)
-        self._leftovers = series.key is None and not series.end_seen
-        self.series = None
-        self.state = State.IDLE
-        self._actions.append(Finish(series))
+        self._leftovers.ended(series, silent=silent)
+        self._leave(series)
 
     def _end_unstarted(self, reason: str, *, aborted: bool, expected: int | None = None) -> None:
         """End a series that was armed and of which nothing came."""
         assert self._order is not None
-        leftovers = self._leftovers
-        series = self._begin(self._order, None, None, None)
+        series = self._begin(self._order, None, None, Resequencer(None, *self._limits.of_gaps))
         series.reason = reason
         series.aborted = aborted
         if expected is not None:
             series.ledger.expected = expected
-        self._ended(series)
-        self._leftovers = leftovers
+        self._leave(series)
+
+    def _leave(self, series: Series) -> None:
+        if not self._begun:
+            self._announce(series)
+        self.series = None
+        self.state = State.IDLE
+        self._actions.append(Finish(series))
 
     def _deliver(self, series: Series, frames: tuple[Frame, ...]) -> None:
         if not frames:
             return
+        if not self._begun:
+            self._announce(series)
         actions = self._actions
         last = actions[-1] if actions else None
         if type(last) is Deliver and last.series is series:
@@ -291,20 +379,8 @@ class Receiver:
             actions.append(Deliver(series, list(frames)))
 
     def _take_actions(self) -> list[Action]:
+        self._catch_up()
         if self.series is not None:
             self.series.settle()
         actions, self._actions = self._actions, []
         return actions
-
-
-def _repeats(start: SeriesStart, series: Series) -> bool:
-    """Whether this header is the one that began the series, once more, before any frame."""
-    first = series.start
-    if first is None or series.ledger.received:
-        return False
-    return (first.series, first.position, first.filename) == (start.series, start.position, start.filename)
-
-
-def _later(one: str, other: str) -> bool:
-    """Whether a detector that counts its series has begun `one` after `other`."""
-    return one.isdecimal() and other.isdecimal() and int(one) > int(other)

@@ -11,57 +11,27 @@ docs/explanations/decisions/0003 says: by position where the format has one, oth
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from bluesky_streamdet.core.events import Frame, payload_bytes
+from bluesky_streamdet.core.positions import Gaps, Seen
 
-LISTED_GAPS = 1000
-REMEMBERED_OFFSETS = 64
-
-
-@dataclass(slots=True)
-class Gaps:
-    """Positions that were given up, as ordered ranges; what exceeds `LISTED_GAPS` ranges is only counted."""
-
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    unlisted_from: int | None = None
-    count: int = 0
-
-    def add(self, first: int, last: int) -> None:
-        self.count += last - first + 1
-        if len(self.ranges) < LISTED_GAPS:
-            self.ranges.append((first, last))
-        elif self.unlisted_from is None:
-            self.unlisted_from = first
-
-    def fill(self, position: int) -> bool:
-        """Take `position` out of the gaps. False when it is in none, so that it came before."""
-        index = bisect_right(self.ranges, (position, 1 << 63)) - 1
-        if index >= 0:
-            first, last = self.ranges[index]
-            if first <= position <= last:
-                halves = [(first, position - 1), (position + 1, last)]
-                self.ranges[index : index + 1] = [half for half in halves if half[0] <= half[1]]
-                self.count -= 1
-                return True
-        if self.unlisted_from is not None and position >= self.unlisted_from and self.count > 0:
-            self.count -= 1
-            return True
-        return False
+BOOKKEEPING = 500
+"""Bytes that a frame which is held costs beside its payload, so that a million of empty ones count too."""
 
 
 class Resequencer:
     """Puts the frames of one series in order.
 
     first: position of the first frame, None when nobody knows (the header was lost, or messages aren't numbered).
-    limit: bytes of payload that may be held back. seconds: how long a gap may hold them back.
+    limit: bytes of payload that may be held back. seconds: how long a gap may hold them back. wait: with `first`
+    unknown, hold numbered frames back as if behind a gap, as the header may still come.
 
-    `push`, `tick` and `flush` return the frames that may go on, in order; `duplicates`, `late`, `passes` and `gaps` say
-    what was met.
+    `push`, `tick`, `start_at` and `flush` return the frames that may go on, in order; `duplicates`, `late`, `passes`
+    and `gaps` say what was met.
     """
 
-    def __init__(self, first: int | None, limit: int, seconds: float) -> None:
+    def __init__(self, first: int | None, limit: int, seconds: float, *, wait: bool = False) -> None:
         self.gaps = Gaps()
         self.duplicates = 0
         self.late = 0
@@ -69,144 +39,206 @@ class Resequencer:
         self.held_bytes = 0
         self._limit = limit
         self._seconds = seconds
-        self._known = first is not None
-        self._first = self._next = first or 0
-        self._held: dict[int, Frame] = {}
-        self._waiting_since = 0.0
-        self._offset = -self._first
-        self._offsets: set[int] = set()
+        self._wait = wait
+        self._numbered = True
+        self._next: int | None = None
+        # Frames that are held and when they came, by position, oldest first; and their positions, as a heap.
+        self._held: dict[int, tuple[Frame, float]] = {}
+        self._waiting: list[int] = []
+        self._seen = Seen()
         self._last: Frame | None = None
+        self._start(first or 0)
+        if first is None:
+            self._next = None
 
     @property
     def held(self) -> int:
         """Frames that wait for an earlier one."""
         return len(self._held)
 
+    @property
+    def first(self) -> int | None:
+        """Position of the first frame as far as anybody knows, None before there is one."""
+        if self._next is not None:
+            return self._first
+        return self._waiting[0] if self._waiting else None
+
+    @property
+    def next(self) -> int | None:
+        """Position of the frame that is due; None when nobody knows."""
+        return self._next if self._numbered else None
+
+    @property
+    def last(self) -> Frame | None:
+        """The frame that was the last in order so far."""
+        return self._last
+
     def push(self, frame: Frame, now: float) -> tuple[Frame, ...]:
         """Take a frame; return those that may go on: none when it has to wait or is a duplicate."""
         position = frame.position
         if position is None:
             return self._push_unnumbered(frame, now)
-        if position == self._next and self._known:
+        if self._next is None and not self._wait:
+            self._start(position)
+        if position == self._next:
             self._advance(frame, position)
-            return (frame,) if not self._held else (frame, *self._release(now))
-        return self._push_at(frame, position, now)
+            return (frame,) if not self._held else (frame, *self._release())
+        return self._push_apart(frame, position, now)
 
     def tick(self, now: float) -> tuple[Frame, ...]:
-        """Give up a gap that has lasted too long; return what it held back."""
-        if self._held and now - self._waiting_since >= self._seconds:
-            return tuple(self._skip_gap(now))
-        return ()
+        """Give up the gaps that have lasted too long; return what they held back."""
+        released: list[Frame] = []
+        while self._held and now - self._oldest() >= self._seconds:
+            released += self._skip_gap()
+        return tuple(released)
+
+    def start_at(self, first: int) -> tuple[Frame, ...]:
+        """The header has come after all: the first frame is at `first`."""
+        self._start(first)
+        return tuple(self._release())
+
+    def follows(self, header: int) -> bool:
+        """Whether the frames that are held are numbered from the one behind a header at position `header`."""
+        return bool(self._waiting) and self._begins_at(self._waiting[0]) == header + 1
 
     def flush(self) -> tuple[Frame, ...]:
         """Give up every gap; return all that is held, in order."""
         released: list[Frame] = []
         while self._held:
-            released += self._skip_gap(self._waiting_since)
+            released += self._skip_gap()
         return tuple(released)
 
     def owed(self, end: int | None) -> int | None:
-        """How many frames have not come before the end message at position `end`; None when nobody can know."""
-        if end is None or not self._known:
+        """How many frames have not come before the message at position `end`; None when nobody can know."""
+        due = self.next
+        if end is None or due is None:
             return None
-        return max(end - self._next - len(self._held), 0) + self.gaps.count
+        return max(end - due - len(self._held), 0) + self.gaps.count
 
     def close(self, end: int | None) -> None:
-        """Note as missing what lies between the last frame and the end message at position `end`."""
-        if end is not None and self._known and end > self._next:
-            self.gaps.add(self._next, end - 1)
+        """Note as missing what lies between the last frame and the message at position `end`."""
+        due = self.next
+        if end is not None and due is not None and end > due:
+            self.gaps.add(due, end - 1, self._offset)
             self._next = end
 
-    def missing_numbers(self) -> list[tuple[int, int]]:
-        """The gaps as ranges of frame numbers, by the numbering of the last pass."""
-        return [(first + self._offset, last + self._offset) for first, last in self.gaps.ranges]
+    def _start(self, first: int) -> None:
+        self._first = self._pass = self._run = self._next = first
+        self._offset = -first
 
-    def _push_at(self, frame: Frame, position: int, now: float) -> tuple[Frame, ...]:
-        if not self._known:
-            self._known, self._first, self._next = True, position, position
-            self._advance(frame, position)
-            return (frame,)
-        if position < self._next:
-            return self._behind(frame, position)
-        return self._ahead(frame, position, now)
+    def _begins_at(self, position: int) -> int:
+        """Where the frame of number 0 would be, for the one that is held at `position`."""
+        return position - self._held[position][0].number
 
-    def _push_unnumbered(self, frame: Frame, now: float) -> tuple[Frame, ...]:
-        """A frame of a stream that numbers no messages: its number and what came before give its position."""
-        last = self._last
-        position = frame.number - self._offset
-        if last is None:
-            return self._push_at(frame, frame.number, now)
-        if frame.number > last.number:
-            if position == self._next:
-                self._advance(frame, position)
-                return (frame, *self._release(now))
-            return self._ahead(frame, position, now)
-        if frame.number == last.number and _same_payload(frame, last):
+    def _oldest(self) -> float:
+        return next(iter(self._held.values()))[1]
+
+    # Frames with a position.
+
+    def _push_apart(self, frame: Frame, position: int, now: float) -> tuple[Frame, ...]:
+        if self._has(frame, position):
             self.duplicates += 1
             return ()
-        if position < self._first or self.gaps.fill(position):
+        if position in self._held or (self._next is not None and position < self._next):
+            # Late, or of a sender that counts anew. It goes on at once, as nobody can say what it waits for.
+            self.late += 1
+            self.gaps.fill(position)
+            self._seen.add(position, frame.number)
+            return (frame,)
+        return self._hold(frame, position, now)
+
+    def _has(self, frame: Frame, position: int) -> bool:
+        held = self._held.get(position)
+        if held is not None and held[0].number == frame.number:
+            return True
+        if self._next is not None and self._run <= position < self._next and frame.number == position + self._offset:
+            return True
+        return self._seen.has(position, frame.number)
+
+    # Frames without one: their numbers, and what came before, give it.
+
+    def _push_unnumbered(self, frame: Frame, now: float) -> tuple[Frame, ...]:
+        last, number = self._last, frame.number
+        if last is None:
+            self._numbered = False
+            self._start(number)
+            self._advance(frame, number)
+            return (frame,)
+        position = number - self._offset
+        if number > last.number:
+            if position == self._next:
+                self._advance(frame, position)
+                return (frame, *self._release())
+            held = self._held.get(position)
+            if held is None:
+                return self._hold(frame, position, now)
+            last = held[0]
+        if number == last.number and _same_payload(frame, last):
+            self.duplicates += 1
+            return ()
+        if number < last.number and (position < self._pass or self.gaps.fill(position)):
             self.late += 1
             return (frame,)
-        # The numbers step back to one that came before: a new pass, which nothing of the old one can follow.
+        return self._pass_anew(frame)
+
+    def _pass_anew(self, frame: Frame) -> tuple[Frame, ...]:
+        """The numbers step back to one that came before: a new pass, which nothing of the old one can follow."""
         released = self.flush()
+        assert self._next is not None
+        self._pass = self._next
         self._advance(frame, self._next)
         return (*released, frame)
 
+    # What both have in common.
+
     def _advance(self, frame: Frame, position: int) -> None:
+        if frame.number - position != self._offset:
+            self._renumber(frame, position)
         self._next = position + 1
-        offset = frame.number - position
-        if self._last is None or offset != self._offset:
-            self._renumber(frame, offset)
         self._last = frame
 
-    def _renumber(self, frame: Frame, offset: int) -> None:
+    def _renumber(self, frame: Frame, position: int) -> None:
+        self._end_run(position)
+        self._offset = frame.number - position
         if self._last is not None and frame.number <= self._last.number:
             self.passes += 1
-        self._offset = offset
-        if len(self._offsets) < REMEMBERED_OFFSETS:
-            self._offsets.add(offset)
 
-    def _release(self, now: float) -> list[Frame]:
-        self._waiting_since = now
-        released = []
-        while (frame := self._held.pop(self._next, None)) is not None:
-            self.held_bytes -= payload_bytes(frame)
-            released.append(frame)
-            self._advance(frame, self._next)
-        return released
+    def _end_run(self, following: int) -> None:
+        assert self._next is not None
+        if self._run < self._next:
+            self._seen.add_run(self._run, self._next - 1, self._offset)
+        self._run = following
 
-    def _skip_gap(self, now: float) -> list[Frame]:
-        first_held = min(self._held)
-        if first_held > self._next:
-            self.gaps.add(self._next, first_held - 1)
-        self._next = first_held
-        return self._release(now)
-
-    def _ahead(self, frame: Frame, position: int, now: float) -> tuple[Frame, ...]:
-        other = self._held.get(position)
-        if other is not None:
-            if other.number == frame.number:
-                self.duplicates += 1
-                return ()
-            self.late += 1
-            return (frame,)
-        if not self._held:
-            self._waiting_since = now
-        self._held[position] = frame
-        self.held_bytes += payload_bytes(frame)
+    def _hold(self, frame: Frame, position: int, now: float) -> tuple[Frame, ...]:
+        self._held[position] = (frame, now)
+        heappush(self._waiting, position)
+        self.held_bytes += payload_bytes(frame) + BOOKKEEPING
         released: list[Frame] = []
         while self.held_bytes > self._limit:
-            released += self._skip_gap(now)
+            released += self._skip_gap()
         return tuple(released)
 
-    def _behind(self, frame: Frame, position: int) -> tuple[Frame, ...]:
-        """A frame at a position that was passed: late, a duplicate, or of a sender that counts anew."""
-        came_before = position >= self._first and frame.number - position in self._offsets
-        if not self.gaps.fill(position) and came_before:
-            self.duplicates += 1
-            return ()
-        self.late += 1
-        return (frame,)
+    def _release(self) -> list[Frame]:
+        released = []
+        while self._waiting and self._waiting[0] == self._next:
+            position = heappop(self._waiting)
+            frame, _ = self._held.pop(position)
+            self.held_bytes -= payload_bytes(frame) + BOOKKEEPING
+            released.append(frame)
+            self._advance(frame, position)
+        return released
+
+    def _skip_gap(self) -> list[Frame]:
+        lowest = self._waiting[0]
+        if self._next is None:
+            # Frames count from 0, so that the number of the first one tells how many were lost with the header.
+            self._start(self._begins_at(lowest))
+            assert self._next is not None
+        if lowest > self._next:
+            self.gaps.add(self._next, lowest - 1, self._offset)
+        self._end_run(lowest)
+        self._next = lowest
+        return self._release()
 
 
 def _same_payload(one: Frame, other: Frame) -> bool:

@@ -28,22 +28,31 @@ class Happening(StrEnum):
     STOP = "stop"
     ABORT = "abort"
     TIME_UP = "time_up"
-    """No data for longer than the series allows, or the wait for what is owed is over."""
+    """No data for as long as the series allows, or the wait for what is owed is over."""
 
 
 class Act(StrEnum):
-    """What the receiver does; each is a method of `core.receiver.Receiver`."""
+    """What `core.receiver.Receiver` does."""
 
-    AWAIT = "await_start"
+    AWAIT = "await"
+    """Be armed."""
     BEGIN = "begin"
+    """Begin the series that the header announces."""
+    BEGIN_HEADLESS = "begin headless"
+    """Begin a series with this frame, but for leftovers. Numbered frames wait for their header as long as for a gap."""
     SUPERSEDE = "supersede"
-    BEGIN_HEADLESS = "begin_headless"
+    """End the series and begin the next, once what is owed to the old one has come; no later than a gap is given up."""
     TAKE = "take"
+    """Count the frame, bring it in order, deliver what is due."""
     FINISH = "finish"
+    """Wait for what is owed, as long as the limits allow."""
     CLOSE = "close"
+    """Deliver what is held, note what is missing, end the series."""
     DISCARD = "discard"
+    """Count what is held as discarded, end the series."""
     IGNORE = "ignore"
     REFUSE = "refuse"
+    """Raise `Busy`."""
 
 
 S, H, A = State, Happening, Act

@@ -6,10 +6,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
+import numpy as np
 
 from bluesky_streamdet.core.events import SeriesStart
-from bluesky_streamdet.core.ledger import Ledger
+from bluesky_streamdet.core.ledger import LISTED_RANGES, Ledger
 from bluesky_streamdet.core.resequence import Resequencer
+
+MOST_DIGITS = 20
+"""Of a number by which a detector calls a series; longer ones are names like any other."""
+
+HEADER_FIELDS = ("series", "position", "filename", "frames", "save")
 
 
 class Outcome(StrEnum):
@@ -37,11 +43,18 @@ class Order(msgspec.Struct, frozen=True):
     open_ended: bool = False
     quiet: float | None = None
 
+    def expected_of(self, start: SeriesStart | None) -> int | None:
+        """How many frames must come of a series that `start` announces; None when nobody said."""
+        if self.expected is not None or self.open_ended or start is None:
+            return self.expected
+        return start.frames
+
 
 class Limits(msgspec.Struct, frozen=True):
     """How long, and with how much memory, a series waits for frames that should have come.
 
-    gap_seconds, gap_bytes: how long, and with how many bytes held back, a missing frame holds up those behind it.
+    gap_seconds, gap_bytes: how long, and with how many bytes held back, a missing frame holds up those behind it, a
+    missing header its frames, and one series the next.
     finish_seconds: how long a finished series waits for frames that are known to be owed.
     settle_seconds: how long it waits when nobody can know whether any are.
     """
@@ -51,10 +64,18 @@ class Limits(msgspec.Struct, frozen=True):
     finish_seconds: float = 2.0
     settle_seconds: float = 0.2
 
+    @property
+    def of_gaps(self) -> tuple[int, float]:
+        return self.gap_bytes, self.gap_seconds
+
 
 @dataclass(slots=True)
 class Series:
-    """The account of one series while it lives. `key` is the detector's own name of it, as its frames repeat it."""
+    """The account of one series while it lives.
+
+    key: the detector's own name of it, as its frames repeat it. end_position: of the message that its frames end
+    before, be it its end or the next header. promised: somebody said, at the end, how many frames there are.
+    """
 
     order: Order
     start: SeriesStart | None
@@ -63,12 +84,34 @@ class Series:
     ledger: Ledger = field(default_factory=Ledger)
     end_position: int | None = None
     end_seen: bool = False
+    promised: bool = False
     reason: str = ""
     aborted: bool = False
+    _gap_changes: int = 0
 
     @property
     def id(self) -> str:
         return self.order.id
+
+    def repeats(self, start: SeriesStart) -> bool:
+        """Whether `start` is the header that began the series, once more, before any frame."""
+        first = self.start
+        if first is None or self.ledger.received or first.metadata.keys() != start.metadata.keys():
+            return False
+        pairs = [(getattr(first, name), getattr(start, name)) for name in HEADER_FIELDS]
+        pairs += [(value, start.metadata[name]) for name, value in first.metadata.items()]
+        return all(_equal(*pair) for pair in pairs)
+
+    def owed(self) -> int | None:
+        """How many frames are still to come, as far as the end has told; None when nobody can know."""
+        ledger = self.ledger
+        short = None if ledger.expected is None else ledger.expected - ledger.unique
+        if short is not None and short <= 0:
+            return 0
+        owed = self.frames.owed(self.end_position)
+        if owed is None and (self.promised or self.end_seen):
+            return short
+        return owed
 
     def settle(self) -> None:
         """Bring into the ledger what the resequencer has met."""
@@ -76,15 +119,33 @@ class Series:
         ledger.duplicate = frames.duplicates
         ledger.late = frames.late
         ledger.passes = frames.passes
-        ledger.gaps = frames.gaps.count
-        if frames.gaps.ranges or ledger.missing_ranges:
-            ledger.missing_ranges = frames.missing_numbers()
+        if self._gap_changes != frames.gaps.changes:
+            self._gap_changes = frames.gaps.changes
+            ledger.gaps = frames.gaps.count
+            ledger.missing_ranges = frames.gaps.numbers(LISTED_RANGES)
 
     def outcome(self) -> tuple[Outcome, str]:
         """The verdict on a closed series, and why, in words."""
         shortfalls = self.ledger.shortfalls()
+        reason = "; ".join(one for one in (self.reason, *shortfalls) if one)
         if self.aborted:
-            return Outcome.ABORTED, "; ".join([self.reason, *shortfalls])
-        if shortfalls:
-            return Outcome.INCOMPLETE, "; ".join([self.reason, *shortfalls])
-        return Outcome.COMPLETE, self.reason
+            return Outcome.ABORTED, reason
+        return (Outcome.INCOMPLETE if shortfalls else Outcome.COMPLETE), reason
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray):
+        return isinstance(other, np.ndarray) and np.array_equal(one, other)
+    return type(one) is type(other) and one == other
+
+
+def differ(one: str | None, other: str | None) -> bool:
+    """Whether two of a detector's names of series are certain to be of different ones."""
+    return one is not None and other is not None and one != other
+
+
+def is_later(one: str, other: str) -> bool:
+    """Whether a detector that counts its series has begun `one` after `other`."""
+    if not (one.isdecimal() and other.isdecimal()) or max(len(one), len(other)) > MOST_DIGITS:
+        return False
+    return int(one) > int(other)

@@ -140,9 +140,7 @@ def progress(status: Status, series: SeriesReport) -> str:
     of = f"/{ledger.expected}" if ledger.expected is not None else ""
     count = ledger.received if series.file is None else ledger.written
     rate = f"{status.frames_per_second:.1f}/s, {status.megabytes_per_second:.1f} MB/s"
-    # Of frames that are still expected, those that have not come yet are not missing.
-    missing = sum(last - first + 1 for first, last in ledger.missing_ranges)
-    parts = [f"{status.state:9} {series.id}", _file(series), f"{count}{of} frames, {rate}", f"{missing} missing"]
+    parts = [f"{status.state:9} {series.id}", _file(series), f"{count}{of} frames, {rate}", f"{ledger.missing} missing"]
     if (status.seconds_without_data or 0) >= EVERY:
         parts.append(f"no data for {status.seconds_without_data:.0f} s")
     if status.slow is not None:

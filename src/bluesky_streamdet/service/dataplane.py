@@ -25,6 +25,8 @@ MODULE = "bluesky_streamdet.streaming.process"
 COMMAND = (sys.executable, "-X", "faulthandler", "-m", MODULE)
 LAST_LINES = 20
 """So much of what the process printed is kept, to say why it ended."""
+LAST_WORDS = 0.3
+"""Seconds for what an ended process said to arrive."""
 KILL_SECONDS = 10.0
 """A killed process that waits for a disk ends only when that answers; nobody waits for it longer than this."""
 
@@ -96,16 +98,19 @@ class DataPlaneProcess:
         return await self._link.ask(command, timeout)
 
     async def quit(self, timeout: float) -> bool:
-        """Let it drain and end. True when it did so in time, by itself."""
-        if self.ended.is_set() or self._link is None:
-            return self.ended.is_set()
+        """Let it drain and end. True when it did so in time."""
+        if self._link is None:
+            return True
+        asking = asyncio.create_task(self._link.ask(Quit(), timeout))
         try:
             async with asyncio.timeout(timeout):
-                await self._link.ask(Quit(), timeout)
                 await self.ended.wait()
-        except (TimeoutError, StreamdetError):
-            # It may have ended before its answer was read.
-            return self.ended.is_set()
+        except TimeoutError:
+            return False
+        finally:
+            # Whether it has answered is of no interest; that it has ended is.
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
         return True
 
     def kill_now(self) -> None:
@@ -180,10 +185,10 @@ class DataPlaneProcess:
         assert self._process is not None
         await self._process.wait()
         # Its last lines say why it ended.
-        await asyncio.wait(self._tasks[:1], timeout=1.0)
+        await asyncio.wait(self._tasks[:1], timeout=LAST_WORDS)
         if not self._first.done():
             # A problem that it has sent may still be on its way; it says more than the exit code.
-            await asyncio.wait([self._first], timeout=1.0)
+            await asyncio.wait([self._first], timeout=LAST_WORDS)
         if not self._first.done():
             self._first.set_exception(DataPlaneDied(f"At its start, {self.why_it_ended()}.", self._hint()))
         self.ended.set()

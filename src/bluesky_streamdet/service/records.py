@@ -123,31 +123,27 @@ def tally(ledger: LedgerReport) -> Counter[tuple[str, str]]:
 
 
 def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> SeriesReport:
-    """The last word on a series whose data plane died.
+    """The last word on a series whose data plane died, or lost its service and stopped.
 
-    disk: what its file says, None when there is no readable one. A file that was closed has had the last word already.
+    disk: what its file says, None when there is no readable one. A file that was closed with all its frames has had the
+    last word already; one that was closed for want of a service says how far the series came.
     """
-    if disk is not None and disk.outcome is not None:
-        return report.model_copy(
-            update={
-                "outcome": disk.outcome,
-                "reason": disk.reason,
-                "ledger": disk.ledger or report.ledger,
-                "ended_at": report.ended_at or datetime.now(UTC),
-            }
+    closed = disk is not None and disk.outcome is not None
+    ledger = (disk.ledger if disk is not None and closed else None) or _settled(report.ledger, disk)
+    outcome = Outcome.INTERRUPTED
+    if disk is not None and closed:
+        whole = disk.outcome is Outcome.COMPLETE and ledger.expected is not None and ledger.unique >= ledger.expected
+        outcome = disk.outcome if whole else Outcome.INTERRUPTED
+        reason = (
+            disk.reason if whole else f"{reason}; its file was closed as {disk.outcome}: {disk.reason}".rstrip(": ")
         )
-    return report.model_copy(
-        update={
-            "outcome": Outcome.INTERRUPTED,
-            "reason": reason,
-            "ledger": _settled(report.ledger, disk.readable if disk is not None else 0),
-            "ended_at": report.ended_at or datetime.now(UTC),
-        }
-    )
+    ended = report.ended_at or datetime.now(UTC)
+    return report.model_copy(update={"outcome": outcome, "reason": reason, "ledger": ledger, "ended_at": ended})
 
 
-def _settled(ledger: LedgerReport, readable: int) -> LedgerReport:
+def _settled(ledger: LedgerReport, disk: OnDisk | None) -> LedgerReport:
     """The account with what is on disk as written, and what was on its way as failed; its sums hold."""
+    readable = disk.readable if disk is not None else 0
     settled = readable + ledger.live_only + sum(ledger.discarded.values()) + sum(ledger.failed.values())
     # The file may be ahead of the last news of it.
     unique = max(ledger.unique, settled)

@@ -76,7 +76,9 @@ class Supervisor:
     async def close(self) -> None:
         """Let the data plane drain and end; what it can't finish in time is closed as interrupted."""
         self._closing = True
-        if self._plane is not None and not await self._plane.quit(self.config.watch.drain):
+        # One that is still starting has nothing to drain.
+        started = self._plane if self._latest is not None else None
+        if started is not None and not await started.quit(self.config.watch.drain):
             log.warning("the data plane did not end within %g s and is killed", self.config.watch.drain)
         for task in self._tasks:
             task.cancel()
@@ -180,6 +182,7 @@ class Supervisor:
         died = self._trouble
         while True:
             await asyncio.sleep(self._backoff[min(deaths, len(self._backoff)) - 1])
+            self._trouble = died
             try:
                 plane = await self._launch()
             except StreamdetError as error:
@@ -189,8 +192,6 @@ class Supervisor:
                 self._publish()
             else:
                 self.restarts += 1
-                self._trouble = died
-                self._publish()
                 log.warning("the data plane was started again")
                 return plane
 

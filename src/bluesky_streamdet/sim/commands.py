@@ -71,8 +71,8 @@ class DetectorStatus(msgspec.Struct, frozen=True):
     """Where a simulated detector stands.
 
     series: the latest one, None before the first. triggers, frames: taken so far in it. total_frames, total_bytes:
-    handed to ZeroMQ since the start, in encoded payload. waiting: whether nobody takes what is to be sent. tally:
-    what happened to the frames of the latest series.
+    read out since the start, in encoded payload. waiting: whether nobody takes what is to be sent. tally: what
+    happened to the frames of the latest series.
     """
 
     state: State

@@ -24,7 +24,7 @@ from bluesky_streamdet.streaming.sender import Sender
 SLICE = 0.05
 """Seconds after which a thread that waits for a receiver looks whether it has to end."""
 ENDING = 1.0
-"""Seconds that the last messages of a series which is disarmed may take to find room."""
+"""Seconds that header and end of a series which is disarmed may take to find room."""
 TURNING_ROUND = 5.0
 """Seconds that `arm` waits for a series whose frames are all out to send its end."""
 
@@ -54,7 +54,9 @@ class SimulatedDetector:
         self.pictures = pictures
         self.faults = faults or Faults()
         self.tallies: list[Tally] = []
-        """One for each series that ended, oldest first; the latest hundred."""
+        """What happened to the frames of each series that ended, oldest first; of the latest hundred."""
+        self.ended = 0
+        """Series that ended."""
         self._sender = sender
         self._codec = codec
         self._encoder = CODECS[codec].encoder()
@@ -118,15 +120,19 @@ class SimulatedDetector:
             self._series = 0
             self._encoder = CODECS[self._codec].encoder()
 
+    def idle_within(self, timeout: float) -> bool:
+        """Whether, within `timeout` seconds, no series runs."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._state == "idle", timeout)
+
     def wait_until_idle(self, timeout: float) -> None:
         """Wait until no series runs. Raises `DeadlineExceeded`."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._state == "idle", timeout):
-                why = "nobody takes its messages" if self._waiting else f"it is {self._state}"
-                raise DeadlineExceeded(
-                    f"The simulated detector did not end series {self._series} within {timeout:g} s: {why}.",
-                    "Start a receiver, or trigger or disarm it.",
-                )
+        if not self.idle_within(timeout):
+            why = "nobody takes its messages" if self._waiting else f"it is {self._state}"
+            raise DeadlineExceeded(
+                f"The simulated detector did not end series {self._series} within {timeout:g} s: {why}.",
+                "Start a receiver, or trigger or disarm it.",
+            )
 
     def status(self) -> DetectorStatus:
         with self._changed:
@@ -143,7 +149,7 @@ class SimulatedDetector:
             )
 
     def close(self) -> None:
-        """End the series that runs, and the thread."""
+        """End the thread, at once; disarm before if the series that runs is to have its end message."""
         with self._changed:
             self._closing = True
             self._interrupt.set()
@@ -165,8 +171,10 @@ class SimulatedDetector:
             self._stream(job)
             with self._changed:
                 self.tallies = [*self.tallies[-99:], self._network.tally]
+                self.ended += 1
                 self._job = None
                 self._state = "idle"
+                self._waiting = False
                 self._changed.notify_all()
 
     def _next_job(self) -> Arm | None:
@@ -176,7 +184,8 @@ class SimulatedDetector:
 
     def _stream(self, job: Arm) -> None:
         network, series = self._network, str(self._series)
-        if not self._send_all(network.header(self._encoder.start(self._header(job, series)))):
+        if not self._send_all(network.header(self._encoder.start(self._header(job, series))), patience=ENDING):
+            network.tally.header_lost = network.tally.end_lost = True
             return
         armed = self._clock()
         for trigger in range(job.triggers):
@@ -187,7 +196,8 @@ class SimulatedDetector:
                 self._read_out(job, number)
         with self._changed:
             self._state = "ending"
-        self._send_all(network.end(self._encoder.end(SeriesEnd(series))), patience=ENDING)
+        if not self._send_all(network.end(self._encoder.end(SeriesEnd(series))), patience=ENDING):
+            network.tally.end_lost = True
 
     def _header(self, job: Arm, series: str) -> SeriesStart:
         pictures = self.pictures
@@ -247,9 +257,10 @@ class SimulatedDetector:
         frame = Frame(number, None, str(self._series), form, (payload,), 0, detail)
         message = self._encoder.frame(frame)
         followed = (number + 1) % job.frames != 0
-        if self._send_all(self._network.frame(number, message, self._clock(), followed=followed)):
-            self._total_frames += 1
-            self._total_bytes += len(payload)
+        if not self._send_all(self._network.frame(number, message, self._clock(), followed=followed)):
+            self._network.tally.note("unsent", number)
+        self._total_frames += 1
+        self._total_bytes += len(payload)
 
     def _sleep_until(self, due: float) -> bool:
         """Wait until the clock says `due`, and send what was delayed meanwhile. False when the series is to end."""
@@ -274,7 +285,7 @@ class SimulatedDetector:
         timeout = 0.0
         while not self._sender.offer(message, timeout):
             self._waiting = True
-            if self._interrupt.is_set() and tries >= most:
+            if self._closing or (self._interrupt.is_set() and tries >= most):
                 return False
             timeout, tries = SLICE, tries + 1
         self._waiting = False

@@ -95,6 +95,8 @@ class Tally(msgspec.Struct):
     duplicated: list[int] = []
     reordered: list[int] = []
     delayed: list[int] = []
+    unsent: list[int] = []
+    """Found no room before the series was disarmed."""
     header_lost: bool = False
     end_lost: bool = False
     restarted: bool = False
@@ -151,7 +153,7 @@ class Network:
         self._faults = faults
         self._dice = random.Random(f"{faults.seed}/{series}")  # noqa: S311, no secret is made of it
         self._swapped: Message | None = None
-        self._last: Message | None = None
+        self._last: list[Message] = []
         self._delayed: list[_Held] = []
 
     def header(self, message: Message) -> list[Message]:
@@ -164,6 +166,7 @@ class Network:
         fate = self._fate(number, followed)
         if fate is not None:
             self.tally.note(fate, number)
+        copies = [message] * COPIES.get(fate, 1)
         messages = self.due(now)
         if fate == "reordered":
             self._swapped = message
@@ -171,9 +174,9 @@ class Network:
         if fate == "delayed":
             heapq.heappush(self._delayed, _Held(now + self._faults.delay_seconds, number, message))
         elif self._faults.early_end and number == self._final:
-            self._last = message
+            self._last = copies
         else:
-            messages += [message] * COPIES.get(fate, 1)
+            messages += copies
         if self._swapped is not None and (messages or not followed):
             messages.append(self._swapped)
             self._swapped = None
@@ -193,9 +196,9 @@ class Network:
 
     def end(self, message: Message) -> list[Message]:
         """The end of the series, and whatever is still held."""
-        held = [one for one in (self._swapped, self._last) if one is not None]
+        held = self._last if self._swapped is None else [self._swapped, *self._last]
         held += [one.message for one in sorted(self._delayed)]
-        self._swapped = self._last = None
+        self._swapped, self._last = None, []
         self._delayed.clear()
         self.tally.end_lost = self._faults.lose_end
         end = [] if self._faults.lose_end else [message]

@@ -103,7 +103,7 @@ class Panel:
 def _gaps(length: int, module: int, gap: int, *, at_least: int) -> list[slice]:
     """Where modules leave gaps along an axis of `length` pixels; of smaller pictures in proportion."""
     modules = max(at_least, round((length + gap) / (module + gap)))
-    width = max(1, round(length * gap / (modules * (module + gap)))) if modules > 1 else 0
+    width = max(1, round(length * gap / (modules * (module + gap) - gap))) if modules > 1 else 0
     size = (length - (modules - 1) * width) / modules
     starts = [round(number * size + (number - 1) * width) for number in range(1, modules)]
     return [slice(start, start + width) for start in starts]

@@ -121,6 +121,7 @@ def main() -> int:
             _say(Ready(running.address, control.address))
             while not (stop.wait(LOOK) or control.quit.is_set() or os.getppid() != parent):
                 pass
+            running.detector.disarm()
     except StreamdetError as error:
         _say(Ready(problem=problem_of(error).model_dump()))
         return 1

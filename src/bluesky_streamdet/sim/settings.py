@@ -14,7 +14,7 @@ from bluesky_streamdet.sim.control import ControlPort
 from bluesky_streamdet.sim.detector import SimulatedDetector
 from bluesky_streamdet.sim.faults import Faults
 from bluesky_streamdet.sim.picture import EIGER_1M, Pictures
-from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.sender import LINGER, Sender
 
 
 class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     detector: key of `catalog.DETECTORS`, which says the wire format and the socket. endpoint: where it sends; port 0
     for any that is free; the detector's usual port on loopback when None. bind: whether receivers connect to it.
     control: endpoint of the control port, None for none. shape: (rows, columns). dtype, encoding, seed: see
-    `Pictures`.
+    `Pictures`. linger: seconds that messages on their way may take when it ends.
     """
 
     detector: str = "eiger"
@@ -35,6 +35,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     encoding: str | None = None
     seed: int = 0
     faults: Faults = Faults()
+    linger: float = LINGER
 
 
 class Simulator(NamedTuple):
@@ -63,7 +64,7 @@ def simulator(settings: SimulatorSettings) -> Iterator[Simulator]:
         )
     endpoint = settings.endpoint or f"tcp://127.0.0.1:{row.port}"
     # The port first: that it is taken is said at once, not after seconds of making pictures.
-    with Sender(endpoint, "pub" if row.socket == "sub" else "push", settings.bind) as sender:
+    with Sender(endpoint, "pub" if row.socket == "sub" else "push", settings.bind, linger=settings.linger) as sender:
         pictures = Pictures(settings.shape, settings.dtype, settings.encoding, settings.seed)
         with SimulatedDetector(sender, pictures, row.codec, settings.faults) as detector:
             if settings.control is None:

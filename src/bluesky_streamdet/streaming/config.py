@@ -25,7 +25,7 @@ class SourceConfig(Section):
     endpoints: list[str] = Field(min_length=1)
     socket: Literal["pull", "sub"] = "pull"
     bind: bool = False
-    queue: int = Field(default=16, ge=1)
+    queue: int = Field(default=8, ge=1)
 
     @field_validator("endpoints")
     @classmethod
@@ -48,7 +48,7 @@ class OutputConfig(Section):
     kind: Literal["push", "pub"] = "push"
     overflow: Literal["drop", "block"] = "drop"
     queue: int = Field(default=100, ge=1)
-    queue_bytes: int = Field(default=64 << 20, ge=1)
+    queue_bytes: int = Field(default=32 << 20, ge=1)
 
 
 class WaitConfig(Section):

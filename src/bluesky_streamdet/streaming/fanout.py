@@ -2,11 +2,12 @@
 
 Each output has its own queue and its own overflow rule, and none holds up another: it drops and counts, unless it is
 told to block. What libzmq's PUB drops inside can't be counted; so a PUB output uses an XPUB that refuses rather than
-drops, and keeps queue and count in front of it.
+drops, and keeps queue and count in front of it. At every moment, in frames: seen = sent + queued + dropped.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 
 import msgspec
@@ -14,43 +15,49 @@ import zmq
 
 from bluesky_streamdet.codecs import stins
 from bluesky_streamdet.codecs.codec import Message
-from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart, payload_bytes
+from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.config import OutputConfig
 from bluesky_streamdet.streaming.messages import OutputReport
 from bluesky_streamdet.streaming.source import ConnectionWatch, address_of, open_socket
+
+log = logging.getLogger(__name__)
 
 COPY_BELOW = 64 << 10
 """Smaller payloads are copied into ZeroMQ, which is cheaper there than keeping count of who still uses them."""
 SOCKET_QUEUE = 16
 """Messages for each client inside of ZeroMQ; what is more waits in our own queue, where it can be counted."""
 MOST_ANNOUNCEMENTS = 100
-"""Headers and ends that may wait, beyond the frames, for a client that never reads."""
+"""Headers and ends that may wait, beside the frames, for a client that never reads."""
 LARGEST_TABLE = 1000
 """Elements of an array in a header that is forwarded; flat fields and pixel masks are in the file."""
+PUB_RETRY = 5
+"""Milliseconds between tries of a PUB output that blocks, as nothing tells when its clients have room again."""
 
 NOBODY = "nobody connected"
+LEFT = "client left"
 OVERFLOW = "queue full"
 ABORTED = "aborted"
 
 
 class Output:
-    """One port. Raises `AddressTaken` when it can't be bound."""
+    """One port. Raises `AddressTaken` when it can't be bound.
+
+    What waits is encoded when it is sent, so that messages are numbered as clients get them.
+    """
 
     def __init__(self, config: OutputConfig, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.config = config
-        self._socket = context.socket(zmq.XPUB if config.kind == "pub" else zmq.PUSH)
-        self._socket.linger = 0
-        self._socket.sndhwm = SOCKET_QUEUE
-        if config.kind == "pub":
-            self._socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self._watch = ConnectionWatch(self._socket)
-        self._encoder = stins.Encoder()
-        self._queue: deque[tuple[Message, int]] = deque()
-        self._queued_bytes = 0
-        self._header: SeriesStart | None = None
-        self._announced = False
         self.seen = self.sent = 0
         self.dropped: Counter[str] = Counter()
+        self._blocks = config.overflow == "block"
+        self._clients = _Clients(context, config)
+        self._socket = self._clients.socket
+        self._encoder = stins.Encoder()
+        self._queue: deque[tuple[Event, int]] = deque()
+        self._queued_frames = self._queued_bytes = 0
+        self._message: Message | None = None  # the first in the queue, encoded, when the socket has refused it
+        self._header: SeriesStart | None = None
+        self._announced = False
         try:
             open_socket(self._socket, config.address, bind=True)
         except BaseException:
@@ -61,105 +68,192 @@ class Output:
     @property
     def blocked(self) -> bool:
         """Whether the detector has to wait for a client of this output."""
-        return self.config.overflow == "block" and self._full
-
-    @property
-    def socket(self) -> zmq.Socket[bytes]:
-        return self._socket
+        return self._blocks and (self._full or self._too_many_announcements)
 
     @property
     def _full(self) -> bool:
-        return len(self._queue) >= self.config.queue or self._queued_bytes >= self.config.queue_bytes
+        return self._queued_frames >= self.config.queue or self._queued_bytes >= self.config.queue_bytes
+
+    @property
+    def _too_many_announcements(self) -> bool:
+        return len(self._queue) - self._queued_frames > MOST_ANNOUNCEMENTS
 
     def start(self, start: SeriesStart) -> None:
-        """Announce a series. A client that comes in its middle gets the header before its first frame."""
+        """Announce a series. A client that comes in its middle, and is alone, gets the header before its first frame.
+
+        Others would take a header in the middle of a series for the start of another.
+        """
         small = {name: value for name, value in start.metadata.items() if getattr(value, "size", 0) <= LARGEST_TABLE}
         self._header = msgspec.structs.replace(start, metadata=small)
-        self._announced = False
-        if self._has_clients():
-            self._announce()
+        if self._look() or self._blocks:
+            self._announced = True
+            self._offer(self._header, 0)
+        else:
+            self._announced = False
 
     def send(self, frames: list[Frame]) -> None:
         """Send the frames, or queue them, or drop and count them."""
         self.seen += len(frames)
-        if not self._has_clients() and self.config.overflow == "drop":
-            self.dropped[NOBODY] += len(frames) + self._drop_queue()
-            self._announced = False
+        if not self._look() and not self._blocks:
+            self.dropped[NOBODY] += len(frames)
             return
-        if not self._announced:
-            self._announce()
+        self._greet()
         for frame in frames:
-            if self.config.overflow == "drop" and self._full:
+            if self._full and not self._blocks:
                 self.flush()
                 if self._full:
                     self.dropped[OVERFLOW] += 1
                     continue
-            self._offer(self._encoder.frame(frame), payload_bytes(frame))
+            self._offer(frame, payload_bytes(frame))
 
     def end(self, end: SeriesEnd) -> None:
         """Announce the end of the series."""
+        if self._look() or self._blocks:
+            if self._blocks:
+                self._greet()
+            if self._announced:
+                self._offer(end, 0)
         self._header = None
-        if self._announced:
-            self._offer(self._encoder.end(end), 0)
 
     def flush(self) -> None:
         """Send what waits, as far as clients take it."""
-        while self._queue:
-            message, nbytes = self._queue[0]
-            if not self._try(message, nbytes):
-                return
-            self._queue.popleft()
-            self._queued_bytes -= nbytes
+        if self._queue and self._look():
+            self._greet()
+            self._send_queue()
+
+    def wait(self, milliseconds: int) -> None:
+        """Wait until clients may take more, at most so long."""
+        self._look()
+        if self.config.kind == "push":
+            self._socket.poll(milliseconds, zmq.POLLOUT)
+        else:
+            self._socket.poll(min(milliseconds, PUB_RETRY))
 
     def discard(self) -> None:
-        """Drop what waits: the series was aborted."""
-        self.dropped[ABORTED] += self._drop_queue()
+        """Drop the frames that wait: the series was aborted."""
+        self._drop(ABORTED)
 
     def report(self) -> OutputReport:
-        self._watch.update()
+        self._look()
         return OutputReport(
             name=self.config.name,
             address=self.address,
             kind=self.config.kind,
-            clients=self._watch.connected,
+            clients=self._clients.now,
             seen=self.seen,
-            queued=len(self._queue),
+            queued=self._queued_frames,
             queued_bytes=self._queued_bytes,
             sent=self.sent,
             dropped=dict(+self.dropped),
         )
 
-    def close(self) -> None:
-        self._watch.close()
-        self._socket.close()
+    def close(self, linger: int = 0) -> None:
+        """Close; what ZeroMQ has taken may still leave within `linger` ms."""
+        self._clients.close(linger)
 
-    def _has_clients(self) -> bool:
-        self._watch.update()
-        return self._watch.connected > 0
+    def _look(self) -> bool:
+        """See who came and who left; what waits for a client that left is dropped. Whether anybody is there."""
+        if self._clients.changed():
+            self._announced = False
+            if not self._blocks:
+                self._forget(LEFT)
+        return self._clients.now > 0
 
-    def _announce(self) -> None:
+    def _greet(self) -> None:
+        """Send the header ahead of all that waits, unless the client has it or will get it."""
+        if self._announced or self._header is None:
+            return
         self._announced = True
-        if self._header is not None:
-            self._offer(self._encoder.start(self._header), 0)
+        if not any(type(event) is SeriesStart for event, _ in self._queue):
+            self._message = None
+            self._queue.appendleft((self._header, 0))
+            self._send_queue()
 
-    def _offer(self, message: Message, nbytes: int) -> None:
-        if len(self._queue) >= self.config.queue + MOST_ANNOUNCEMENTS:
-            self.dropped[OVERFLOW] += self._drop_queue()
-        if self._queue or not self._try(message, nbytes):
-            self._queue.append((message, nbytes))
-            self._queued_bytes += nbytes
-
-    def _try(self, message: Message, nbytes: int) -> bool:
-        try:
-            self._socket.send_multipart(message, zmq.NOBLOCK, copy=nbytes < COPY_BELOW)
-        except zmq.Again:
-            return False
+    def _offer(self, event: Event, nbytes: int) -> None:
+        if self._too_many_announcements and not self._blocks:
+            self._forget(OVERFLOW)
+        self._queue.append((event, nbytes))
         if nbytes:
-            self.sent += 1
-        return True
+            self._queued_frames += 1
+            self._queued_bytes += nbytes
+        if len(self._queue) == 1:
+            self._send_queue()
 
-    def _drop_queue(self) -> int:
-        frames = sum(1 for _, nbytes in self._queue if nbytes)
+    def _send_queue(self) -> None:
+        queue, send = self._queue, self._socket.send_multipart
+        if self._clients.now == 0:
+            return
+        while queue:
+            event, nbytes = queue[0]
+            message = self._message or self._encode(event)
+            try:
+                send(message, zmq.NOBLOCK, copy=nbytes < COPY_BELOW)
+            except zmq.Again:
+                self._message = message
+                return
+            self._message = None
+            queue.popleft()
+            if nbytes:
+                self.sent += 1
+                self._queued_frames -= 1
+                self._queued_bytes -= nbytes
+
+    def _encode(self, event: Event) -> Message:
+        if type(event) is Frame:
+            return self._encoder.frame(event)
+        if type(event) is SeriesEnd:
+            return self._encoder.end(event)
+        assert type(event) is SeriesStart
+        try:
+            return self._encoder.start(event)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            log.warning("output %s: the header goes without its settings: %s", self.config.name, error)
+            return self._encoder.start(msgspec.structs.replace(event, metadata={}))
+
+    def _drop(self, reason: str) -> None:
+        """Drop the frames that wait. Headers and ends stay, so that clients know where they are."""
+        if self._queued_frames:
+            self.dropped[reason] += self._queued_frames
+            self._queue = deque(one for one in self._queue if type(one[0]) is not Frame)
+            self._queued_frames = self._queued_bytes = 0
+        self._message = None
+
+    def _forget(self, reason: str) -> None:
+        """Drop all that waits; who comes next hears of the series anew."""
+        self._drop(reason)
         self._queue.clear()
-        self._queued_bytes = 0
-        return frames
+        self._announced = False
+
+
+class _Clients:
+    """Who is connected to an output's socket: of a PUSH, its connections; of a PUB, its subscriptions."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], config: OutputConfig) -> None:
+        self._publishes = config.kind == "pub"
+        self.socket = context.socket(zmq.XPUB if self._publishes else zmq.PUSH)
+        self.socket.linger = 0
+        self.socket.sndhwm = SOCKET_QUEUE
+        if self._publishes:
+            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+            self.socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        self._watch = ConnectionWatch(self.socket)
+        self.now = self._ever = self._known = 0
+
+    def changed(self) -> bool:
+        """Whether, since the last call, all have left, or the only one is new."""
+        before = self.now
+        if self._publishes:
+            while self.socket.poll(0):
+                step = {b"\x01": 1, b"\x00": -1}.get(self.socket.recv()[:1], 0)
+                self.now = max(0, self.now + step)
+                self._ever += step > 0
+        else:
+            self._watch.update()
+            self.now, self._ever = self._watch.connected, self._watch.ever
+        new, self._known = self._ever != self._known, self._ever
+        return (self.now == 0 and before > 0) or (self.now == 1 and new)
+
+    def close(self, linger: int) -> None:
+        self.socket.linger = linger
+        self._watch.close()
+        self.socket.close()

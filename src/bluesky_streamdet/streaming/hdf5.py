@@ -6,8 +6,10 @@ Frames that are small and not compressed share a chunk; its part that is not fil
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,24 @@ from typing_extensions import Buffer
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
 from bluesky_streamdet.core.events import BSLZ4, Frame, FrameFormat
 from bluesky_streamdet.streaming import nexus
+from bluesky_streamdet.streaming.journal import journal_of
 from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
+from bluesky_streamdet.streaming.verdict import Verdict
 
 SHARED_CHUNK_BYTES = 1 << 20
 SHARED_CHUNK_FRAMES = 64
 SHARED_FRAME_BYTES = 256 << 10
 """Frames up to this size share chunks of up to `SHARED_CHUNK_BYTES` or `SHARED_CHUNK_FRAMES`."""
 SCALAR_CHUNK = 4096
+
+LIBRARY = ("v110", "v110")
+"""The first HDF5 that knows SWMR. "latest" makes files that only the newest library reads."""
+ROOM_TO_ADD = 1 << 20
+"""Bytes that the disk must have left before a file that is closed and good is opened again to add something."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSALS = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError)
+"""What h5py raises when HDF5 or the file system refuses."""
 
 FILTERS: dict[str, Mapping[str, Any]] = {BSLZ4: hdf5plugin.Bitshuffle(cname="lz4")}
 """The HDF5 filter that reads what each payload encoding holds; none for raw pixels."""
@@ -46,7 +59,11 @@ class ScalarColumn:
 
     def write(self) -> None:
         """Append what is waiting."""
-        block = np.array(self.waiting, self._dtype)
+        try:
+            block = np.array(self.waiting, self._dtype)
+        except OverflowError:
+            # A number that no detector means; it shows like one that was left out.
+            block = np.array([value if abs(value) < 1 << 63 else 0 for value in self.waiting], self._dtype)
         start, self._written = self._written, self._written + len(block)
         self._id.set_extent((self._written,))
         space = self._id.get_space()
@@ -99,42 +116,61 @@ class SeriesFile:
         self._detector = detector
         self._series = series
         self._event = event
-        self._mode = "w" if replace else "x"
+        self._replace = replace
         self._file: h5py.File | None = None
         self._format: FrameFormat | None = None
         self._columns: dict[str, ScalarColumn] = {}
         self._together = 1
         self._shared = _SharedChunk(0, 0)
+        self._verdict: Verdict | None = None
 
     @property
     def is_open(self) -> bool:
         return self._file is not None
 
-    def open(self, first: Frame, started: datetime, metadata: Mapping[str, Any]) -> None:
+    def open(
+        self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+    ) -> None:
         """Create the file, with all that it will hold while it grows: SWMR admits no new object."""
-        try:
-            self._file = h5py.File(self.path, self._mode, libver="latest", locking=False)
-        except FileExistsError as error:
-            raise FileTaken(f"The file {self.path} exists.", "Choose another name, or ask to replace it.") from error
-        except OSError as error:
-            raise WriteFailed(f"The file {self.path} can't be created: {error}.") from error
+        self._file = self._create()
         try:
             nexus.create(self._file, self._detector, self._series, started, metadata)
+            nexus.add_parameters(self._file, self._detector, parameters or {})
+            self._verdict = Verdict(self._file, self._detector)
             group = self._file[nexus.detector_group(self._detector)]
             self._create_data(group, first.format)
-            self._columns = {
-                "sequence_number": ScalarColumn(group, "sequence_number", "u8", ""),
-                "receive_time": ScalarColumn(group, "receive_time", "i8", "ns"),
-            }
-            group["receive_time"].attrs["start"] = "1970-01-01T00:00:00Z"
-            for name, value in (first.detail or {}).items():
-                if isinstance(value, int | float):
-                    kind = "i8" if isinstance(value, int) else "f8"
-                    self._columns[name] = ScalarColumn(group, name, kind, "ns" if name.endswith("_time") else "")
+            self._create_columns(group, first.detail or {})
             self._file.swmr_mode = True
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
+        except REFUSALS as error:
+            with suppress(OSError):
+                self.path.unlink()  # There is nothing in it, and its name may be wanted.
             self._give_up()
-            raise WriteFailed(f"The file {self.path} can't be set up: {error}.") from error
+            raise self._failed("set up", error) from error
+
+    def _create(self) -> h5py.File:
+        try:
+            if self._replace:
+                # Who still reads the old one goes on reading that.
+                self.path.unlink(missing_ok=True)
+            journal_of(self.path).unlink(missing_ok=True)
+            return h5py.File(self.path, "x", libver=LIBRARY, locking=False)
+        except FileExistsError as error:
+            raise FileTaken(f"The file {self.path} exists.", "Choose another name, or ask to replace it.") from error
+        except REFUSALS as error:
+            with suppress(OSError):
+                self.path.unlink()
+            raise self._failed("created", error) from error
+
+    def _create_columns(self, group: h5py.Group, detail: Mapping[str, Any]) -> None:
+        self._columns = {
+            "sequence_number": ScalarColumn(group, "sequence_number", "u8", ""),
+            "receive_time": ScalarColumn(group, "receive_time", "i8", "ns"),
+        }
+        group["receive_time"].attrs["start"] = "1970-01-01T00:00:00Z"
+        for name, value in detail.items():
+            if isinstance(value, int | float):
+                kind = "i8" if isinstance(value, int) else "f8"
+                self._columns[name] = ScalarColumn(group, name, kind, "ns" if name.endswith("_time") else "")
 
     def _create_data(self, group: h5py.Group, form: FrameFormat) -> None:
         self._format = form
@@ -176,8 +212,8 @@ class SeriesFile:
                 self._write_shared(frames)
             else:
                 self._write_single(frames)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise WriteFailed(f"The file {self.path} can't be written: {error}.") from error
+        except REFUSALS as error:
+            raise self._failed("written", error) from error
         for frame in frames:
             numbers.append(frame.number)
             times.append(frame.received)
@@ -223,11 +259,13 @@ class SeriesFile:
             try:
                 if self._shared.frames:
                     self._write_chunk()
+                # First the frames, then what counts them: a crash in between must not leave a count without frames.
+                self._id.flush()
                 for column in self._columns.values():
                     column.write()
                 self._file.flush()
-            except (OSError, RuntimeError, ValueError) as error:
-                raise WriteFailed(f"The file {self.path} can't be flushed: {error}.") from error
+            except REFUSALS as error:
+                raise self._failed("flushed", error) from error
             self.readable = self.rows
         return self.readable
 
@@ -243,29 +281,49 @@ class SeriesFile:
             column.waiting.clear()
         return lost
 
-    def close(self, report: SeriesReport, parameters: Mapping[str, Any]) -> None:
-        """Close the file; then, as SWMR admits no new object while it is open, add the verdict and the parameters."""
+    def close(self, report: SeriesReport, late: Mapping[str, Any]) -> None:
+        """Write the verdict and close the file; then add what SWMR does not admit while it is open.
+
+        late: parameters that came after the file was opened.
+        """
         if self._file is None:
             return
         try:
             self.flush()
             self._trim()
+            assert self._verdict is not None
+            self._verdict.write(report)
             self._file.close()
             self._file = None
-            with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
-                if self._event > 1:
-                    _add_flat_view(file, self._event)
-                nexus.finish(file, self._detector, report, parameters)
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            raise WriteFailed(f"The file {self.path} can't be closed well: {error}.") from error
+            if late or self._event > 1:
+                self._add(late)
+        except REFUSALS as error:
+            raise self._failed("closed well", error) from error
         finally:
             self._give_up()
+
+    def _add(self, late: Mapping[str, Any]) -> None:
+        disk = os.statvfs(self.path)
+        if disk.f_bavail * disk.f_frsize < ROOM_TO_ADD:
+            raise OSError("the disk is too full to add the parameters that came late, or the view of single frames")
+        with h5py.File(self.path, "r+", libver=LIBRARY, locking=False) as file:
+            if self._event > 1:
+                _add_flat_view(file, self._event, self.rows)
+            nexus.add_parameters(file, self._detector, late)
+        journal_of(self.path).unlink(missing_ok=True)
 
     def _trim(self) -> None:
         """Bring all datasets to the length that counts."""
         self._id.set_extent((-(-self.rows // self._event), *self._tail))
         for column in self._columns.values():
             column.trim(self.rows)
+
+    def _failed(self, what: str, error: Exception) -> WriteFailed:
+        """The error in the user's words; HDF5's own fill a page."""
+        number = error.errno if isinstance(error, OSError) else None
+        why = os.strerror(number) if number else str(error).partition(" (")[0]
+        hint = "Make room, or change files.directory in the configuration." if number in FULL else ""
+        return WriteFailed(f"The file {self.path} can't be {what}: {why}.", hint)
 
     def _give_up(self) -> None:
         """Let go of the file, whatever state it is in. What was flushed stays readable."""
@@ -274,8 +332,8 @@ class SeriesFile:
         if file is not None:
             try:
                 file.close()
-            except (OSError, RuntimeError) as error:
-                raise WriteFailed(f"The file {self.path} can't be closed: {error}.") from error
+            except REFUSALS as error:
+                raise self._failed("closed", error) from error
 
 
 def frames_per_chunk(nbytes: int, event: int = 1) -> int:
@@ -286,38 +344,16 @@ def frames_per_chunk(nbytes: int, event: int = 1) -> int:
     return max(event, frames // event * event)
 
 
-def _add_flat_view(file: h5py.File, event: int) -> None:
-    """A virtual dataset of single frames over one of events, for readers that know nothing of events."""
+def _add_flat_view(file: h5py.File, event: int, rows: int) -> None:
+    """A virtual dataset of `rows` single frames over one of events, for readers that know nothing of events."""
     data = file[nexus.DATA]
-    events, shape = data.shape[0], data.shape[2:]
-    layout = h5py.VirtualLayout((events * event, *shape), data.dtype)
+    layout = h5py.VirtualLayout((rows, *data.shape[2:]), data.dtype)
     source = h5py.VirtualSource(".", nexus.DATA, data.shape)
-    for index in range(event):
-        layout[index::event] = source[:, index]
-    if events:
+    whole, rest = divmod(rows, event)
+    # HDF5 maps element by element, in their order, so that the shapes need not agree.
+    if whole:
+        layout[: whole * event] = source[:whole]
+    if rest:
+        layout[whole * event :] = source[whole, :rest]
+    if rows:
         file["/entry/data"].create_virtual_dataset("frames", layout)
-
-
-def append_journal(path: Path, parameters: Mapping[str, Any]) -> None:
-    """Keep late parameters beside the file until it closes; one JSON object a line."""
-    with open(journal_of(path), "a", encoding="utf-8") as journal:
-        journal.write(json.dumps(dict(parameters), default=str) + "\n")
-
-
-def take_journal(path: Path) -> dict[str, Any]:
-    """The late parameters of `path`, the newest of each name; a line that a crash cut short is left out."""
-    parameters: dict[str, Any] = {}
-    try:
-        lines = journal_of(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    for line in lines:
-        try:
-            parameters.update(json.loads(line))
-        except ValueError:
-            continue
-    return parameters
-
-
-def journal_of(path: Path) -> Path:
-    return path.with_name(path.name + ".parameters")

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming import nexus
-from bluesky_streamdet.streaming.hdf5 import journal_of
+from bluesky_streamdet.streaming import nexus, verdict
+from bluesky_streamdet.streaming.journal import journal_of
 from bluesky_streamdet.streaming.messages import LedgerReport
 from bluesky_streamdet.streaming.reader import open_to_read
 
@@ -70,7 +70,8 @@ def inspect(path: Path) -> FileReport:
             return _report(path, file)
     except FileNotFoundError as error:
         raise NotOurFile(f"There is no file {path}.") from error
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        # Whatever another program calls data, or a crash has left.
         raise NotOurFile(
             f"{path} can't be read as a series of frames: {error}.", "It is no HDF5 file, or another program wrote it."
         ) from error
@@ -78,7 +79,9 @@ def inspect(path: Path) -> FileReport:
 
 def _report(path: Path, file: h5py.File) -> FileReport:
     instrument = file["/entry/instrument"]
-    detector = next(name for name, group in instrument.items() if _is_detector(group))
+    detector = next((name for name, group in instrument.items() if _is_detector(group)), None)
+    if detector is None:
+        raise ValueError("it has no NXdetector")
     group = instrument[detector]
     data, numbers = file[nexus.DATA], group["sequence_number"]
     event = int(data.attrs.get(nexus.EVENT_ATTRIBUTE, 1))
@@ -99,7 +102,7 @@ def _report(path: Path, file: h5py.File) -> FileReport:
         nbytes=path.stat().st_size,
         first_number=int(numbers[0]) if readable else None,
         last_number=int(numbers[readable - 1]) if readable else None,
-        ledger=nexus.read_ledger(file, detector),
+        ledger=verdict.read_ledger(file, detector) if outcome else None,
         journal=journal_of(path).exists(),
     )
 

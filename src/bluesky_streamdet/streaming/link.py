@@ -1,7 +1,8 @@
 """The link between the two planes: a pair of ZeroMQ sockets on this machine, for typed messages only.
 
 The control plane binds it in a folder that only its owner may enter, and awaits. The data plane connects, and never
-waits: when the control plane is slow, a newer status replaces the older ones, and answers are kept until there is room.
+waits: when the control plane is slow, a newer status replaces the older ones, and answers are kept until there is
+room.
 """
 
 from __future__ import annotations

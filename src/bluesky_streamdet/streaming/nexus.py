@@ -6,7 +6,7 @@
         beam                    NXbeam: incident_energy, incident_wavelength
         DETECTOR                NXdetector: data, sequence_number, receive_time, settings, flatfield, pixel_mask
           collection            NXcollection: outcome, reason, what the header said besides
-            ledger              NXcollection: the account of the series
+            ledger              NXcollection: the account of the series; see `streaming.verdict`
             parameters          NXcollection: what came with the request, or later
 
 Source: NeXus definitions, https://manual.nexusformat.org/classes/base_classes/NXdetector.html
@@ -15,6 +15,7 @@ Source: NeXus definitions, https://manual.nexusformat.org/classes/base_classes/N
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -24,7 +25,8 @@ import numpy as np
 
 from bluesky_streamdet import __version__
 from bluesky_streamdet.core.metadata import UNITS
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+
+log = logging.getLogger(__name__)
 
 DATA = "/entry/data/data"
 """Where readers find the frames."""
@@ -38,6 +40,12 @@ ELSEWHERE = {
 }
 """Quantities that belong to another group than the detector's."""
 
+RESERVED = ("ledger", "outcome", "parameters", "reason")
+"""Names in the collection that are ours; what a header calls by them gets an underscore behind its name."""
+LONGEST_NAME = 200
+DEEPEST = 10
+"""Levels of dicts that become groups; what lies deeper is kept as JSON."""
+
 
 def detector_group(detector: str) -> str:
     return f"/entry/instrument/{detector}"
@@ -50,25 +58,33 @@ def collection_group(detector: str) -> str:
 def create(file: h5py.File, detector: str, series: str, started: datetime, metadata: Mapping[str, Any]) -> None:
     """Make the groups, and write what is known of the detector before the first frame."""
     file.attrs.update(default="entry", NX_class="NXroot", creator="bluesky-streamdet", creator_version=__version__)
-    entry = _group(file, "/entry", "NXentry")
+    entry = add_group(file, "/entry", "NXentry")
     entry.attrs["default"] = "data"
     put(entry, "start_time", started.isoformat())
     put(entry, "entry_identifier", series)
     put(entry, "program_name", "bluesky-streamdet")
     entry["program_name"].attrs["version"] = __version__
-    _group(file, "/entry/instrument", "NXinstrument")
-    beam = _group(file, "/entry/instrument/beam", "NXbeam")
-    group = _group(file, detector_group(detector), "NXdetector")
+    add_group(file, "/entry/instrument", "NXinstrument")
+    beam = add_group(file, "/entry/instrument/beam", "NXbeam")
+    group = add_group(file, detector_group(detector), "NXdetector")
     put(group, "local_name", detector)
-    collection = _group(file, collection_group(detector), "NXcollection")
-    _group(file, "/entry/data", "NXdata").attrs["signal"] = "data"
+    collection = add_group(file, collection_group(detector), "NXcollection")
+    add_group(file, "/entry/data", "NXdata").attrs["signal"] = "data"
     for name, value in metadata.items():
         if name in ELSEWHERE:
             put(beam, ELSEWHERE[name].rpartition("/")[2], value, UNITS[name])
         elif name in UNITS:
             put(group, name, value, UNITS[name])
         else:
-            put(collection, name, value)
+            put(collection, f"{name}_" if name in RESERVED else name, value)
+
+
+def add_parameters(file: h5py.File, detector: str, parameters: Mapping[str, Any]) -> None:
+    """Write what came with the request, or later; a newer value replaces an older one of its name."""
+    if parameters:
+        group = add_group(file, f"{collection_group(detector)}/parameters", "NXcollection")
+        for name, value in parameters.items():
+            put(group, name, value)
 
 
 def link_data(file: h5py.File, data: h5py.Dataset, event: int) -> None:
@@ -76,84 +92,76 @@ def link_data(file: h5py.File, data: h5py.Dataset, event: int) -> None:
     file[DATA] = data
     if event > 1:
         data.attrs[EVENT_ATTRIBUTE] = event
-    data.attrs["interpretation"] = "image"
+    data.attrs["interpretation"] = "image" if data.ndim - (event > 1) > 2 else "spectrum"
     file["/entry/data"].attrs["axes"] = ["."] * data.ndim
 
 
-def finish(file: h5py.File, detector: str, report: SeriesReport, parameters: Mapping[str, Any]) -> None:
-    """Write what is known after the last frame: the end, the verdict, the ledger, the parameters."""
-    collection = _group(file, collection_group(detector), "NXcollection")
-    if report.ended_at is not None:
-        put(file["/entry"], "end_time", report.ended_at.isoformat())
-    put(collection, "reason", report.reason)
-    _put_ledger(_group(collection, "ledger", "NXcollection"), report.ledger)
-    if parameters:
-        put(collection, "parameters", dict(parameters))
-    # The last thing written: a file without an outcome was not closed.
-    put(collection, "outcome", str(report.outcome))
+def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0) -> None:
+    """Write `value` under `name`, whatever it is: a dict as a group, what HDF5 can't hold as JSON, None not at all.
 
-
-def _put_ledger(group: h5py.Group, ledger: LedgerReport) -> None:
-    for name, value in ledger.model_dump().items():
-        if name == "missing_ranges":
-            put(group, name, np.array(value, np.int64).reshape(-1, 2))
-        elif isinstance(value, dict):
-            put(group, name, sum(value.values()))
-            group[name].attrs["reasons"] = json.dumps(value)
-        elif value is not None:
-            put(group, name, value)
-
-
-def read_ledger(file: h5py.File, detector: str) -> LedgerReport | None:
-    """The ledger of a closed file, None when it has none."""
-    group = file.get(f"{collection_group(detector)}/ledger")
-    if not isinstance(group, h5py.Group):
-        return None
-    values: dict[str, Any] = {}
-    for name, dataset in group.items():
-        reasons = dataset.attrs.get("reasons")
-        values[name] = json.loads(reasons) if reasons is not None else dataset[()].tolist()
-    return LedgerReport.model_validate(values)
-
-
-def put(group: h5py.Group, name: str, value: Any, unit: str = "") -> None:
-    """Write `value` under `name`, whatever it is: a dict as a group, what HDF5 can't hold as JSON, None not at all."""
-    name = name.replace("/", "_").strip(". ") or "unnamed"
+    What can't be written even so is left out with a warning, as no setting is worth the frames. Raises `OSError`.
+    """
+    name = "".join(letter if letter.isprintable() else "_" for letter in str(name)).replace("/", "_")
+    name = name[:LONGEST_NAME].strip(". ") or "unnamed"
     if name in group:
         del group[name]
     if value is None:
         return
-    if isinstance(value, Mapping):
-        child = _group(group, name, "NXcollection")
+    if isinstance(value, Mapping) and level < DEEPEST:
+        child = add_group(group, name, "NXcollection")
         for key, item in value.items():
-            put(child, str(key), item)
+            put(child, key, item, level=level + 1)
         return
-    group[name] = _storable(value)
+    try:
+        group[name] = _storable(value)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        log.warning("%s/%s is not in the file, as HDF5 can't hold it: %s", group.name, name, str(error)[:200])
+        return
     if unit:
         group[name].attrs["units"] = unit
 
 
 def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\0", "")
+        return _text(value)
     if isinstance(value, bytes):
         return np.void(value) if value else ""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "UO":
+        value = value.tolist()
     if isinstance(value, list | tuple):
-        try:
-            array = np.array(value)
-        except ValueError:
-            return json.dumps(value, default=str)
-        if array.dtype.kind in "biuf":
-            return array
-        if array.dtype.kind == "U" and all(isinstance(one, str) for one in value):
-            return np.array([one.replace("\0", "") for one in value], dtype=h5py.string_dtype())
-        return json.dumps(value, default=str)
+        return _array(value)
     if isinstance(value, int) and not isinstance(value, bool) and not -(1 << 63) <= value < 1 << 64:
         return str(value)
-    return value
+    if isinstance(value, bool | int | float | complex | np.generic | np.ndarray):
+        return value
+    return _text(json.dumps(value, default=str))
 
 
-def _group(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
+def _array(values: list[Any] | tuple[Any, ...]) -> Any:
+    """An array where one says the same as the list; otherwise JSON."""
+    try:
+        array = np.array(values)
+    except ValueError:
+        return _text(json.dumps(values, default=str))
+    if array.dtype.kind in "biuf" and not (array.dtype.kind == "f" and array.size and _all_whole(values)):
+        return array
+    if array.dtype.kind == "U" and all(isinstance(one, str) for one in values):
+        return np.array([_text(one) for one in values], dtype=h5py.string_dtype())
+    return _text(json.dumps(values, default=str))
+
+
+def _all_whole(values: Any) -> bool:
+    """Whether they are integers, which NumPy makes floats of when they fit into no integer type together."""
+    return all(_all_whole(one) if isinstance(one, list | tuple) else isinstance(one, int) for one in values)
+
+
+def _text(value: str) -> str:
+    """What HDF5 can hold as UTF-8."""
+    return value.replace("\0", "").encode(errors="replace").decode()
+
+
+def add_group(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
+    """The group `name` in `parent`, of NeXus class `kind`, made unless it is there."""
     group = parent.require_group(name)
     group.attrs["NX_class"] = kind
     return group

@@ -1,4 +1,5 @@
-"""Errors as they cross a process or the network, and back: the same class, code, message and hint on the other side."""
+"""Errors as they cross a process or the network, and back: the same class, code, message and hint on the other
+side."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,36 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.streaming import nexus
 
+PATIENCE = 1.0
+"""Seconds that a file gets to become readable, as its writer needs some milliseconds alone when it adds something."""
+BETWEEN_TRIES = 0.01
+
 
 @contextmanager
-def open_to_read(path: str | Path) -> Iterator[h5py.File]:
+def open_to_read(path: str | Path, sleep: Callable[[float], None] = time.sleep) -> Iterator[h5py.File]:
     """The file, whether it is closed, being written, or was left open by a writer that died. Raises `OSError`."""
-    with _opened(path) as file:
+    for _ in range(int(PATIENCE / BETWEEN_TRIES)):
+        try:
+            file = _opened(path)
+            break
+        except OSError as error:
+            if "already open for" not in str(error):
+                raise
+            sleep(BETWEEN_TRIES)
+    else:
+        file = _opened(path)
+    with file:
         yield file
 
 
 def _opened(path: str | Path) -> h5py.File:
     try:
-        return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
-    except ValueError:
-        # A file of an older library version can't be opened for SWMR; nor does it need to.
+        # Closed files this way, as for SWMR nobody looks whether the file has been cut short.
         return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "already open for write" not in str(error):
+            raise
+    return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
 
 
 def read_frames(path: str | Path, dataset: str = nexus.DATA, start: int = 0, stop: int | None = None) -> NDArray[Any]:

@@ -15,7 +15,8 @@ from typing import Any
 from bluesky_streamdet.core.errors import StreamdetError, WriteFailed
 from bluesky_streamdet.core.events import Frame, SeriesStart
 from bluesky_streamdet.core.series import Outcome, Series
-from bluesky_streamdet.streaming.hdf5 import SeriesFile, append_journal, journal_of, take_journal
+from bluesky_streamdet.streaming.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.journal import append_journal
 from bluesky_streamdet.streaming.messages import ArmRequest, LedgerReport, SeriesReport
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class SeriesRecorder:
         self._metadata: Mapping[str, Any] = {}
         self._outcome: Outcome | None = None
         self._reason = ""
-        self._journal = False
+        self._late: dict[str, Any] = {}
         self._file = (
             SeriesFile(path, detector, id, event=request.frames_per_event, replace=request.replace) if path else None
         )
@@ -73,8 +74,9 @@ class SeriesRecorder:
         self._started_at = now_utc()
         if start is not None:
             self._metadata = start.metadata
-            if not start.save:
+            if not start.save and self._file is not None:
                 self._file = self.path = None
+                self._note = "the stream asked that nothing be written"
 
     def write(self, frames: list[Frame]) -> None:
         """Put the frames into the file, or count why not."""
@@ -124,7 +126,7 @@ class SeriesRecorder:
     def _open(self, file: SeriesFile, first: Frame) -> None:
         assert self._started_at is not None
         try:
-            file.open(first, self._started_at, self._metadata)
+            file.open(first, self._started_at, self._metadata, self.request.metadata)
         except StreamdetError as error:
             self._fail(error, 0)
 
@@ -150,10 +152,13 @@ class SeriesRecorder:
         return ledger.written != before
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Metadata that came late; kept beside the open file until it closes."""
-        if self._file is not None and self._file.is_open and self.path is not None:
-            append_journal(self.path, parameters)
-            self._journal = True
+        """Metadata that came late; kept beside the open file until it closes. Raises `WriteFailed`."""
+        if self._file is not None and self._file.is_open:
+            try:
+                append_journal(self._file.path, parameters)
+            except OSError as error:
+                raise WriteFailed(f"The parameters can't be kept beside {self.path}: {error.strerror}.") from error
+            self._late.update(parameters)
         self.request = self.request.model_copy(update={"metadata": {**self.request.metadata, **parameters}})
 
     def finish(self, series: Series) -> None:
@@ -186,10 +191,7 @@ class SeriesRecorder:
                 self.path = None
             return
         try:
-            parameters = self.request.metadata | (take_journal(self._file.path) if self._journal else {})
-            self._file.close(self.report(), parameters)
-            if self._journal:
-                journal_of(self._file.path).unlink(missing_ok=True)
+            self._file.close(self.report(), self._late)
         except StreamdetError as error:
             log.warning("series %s: %s", self.id, error)
             self._outcome = Outcome.INCOMPLETE if self._outcome is Outcome.COMPLETE else self._outcome

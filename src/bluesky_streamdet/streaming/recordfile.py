@@ -49,6 +49,9 @@ PIECE = 16 << 20
 RAW_PART = re.compile(r"(\d{1,12})_(\d{1,6})\.raw")
 
 
+File = IO[bytes] | gzip.GzipFile
+
+
 class Recorded(NamedTuple):
     """One message of a recording. stream, kind: names that the recording gives it, empty when it gives none."""
 
@@ -70,7 +73,7 @@ class RecordingWriter:
         self._count = 0
         mode = "wb" if replace else "xb"
         try:
-            self._file: IO[bytes] = gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)  # noqa: SIM115
+            self._file: File = gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)  # noqa: SIM115
         except FileExistsError:
             raise FileTaken(f"The file {path} exists.", "Take another name, or add --replace.") from None
         except OSError as error:
@@ -145,13 +148,13 @@ def _read_file(path: Path) -> Iterator[Recorded]:
             raise ConfigError(f"Can't read {path}: {error.strerror}.") from error
 
 
-def _open(path: Path, opened: ExitStack) -> Iterator[IO[bytes]]:
+def _open(path: Path, opened: ExitStack) -> Iterator[File]:
     """The file, unpacked; several when it is an archive of several."""
     file = opened.enter_context(path.open("rb"))
     magic = file.read(4)
     file.seek(0)
     if magic[:2] == b"\x1f\x8b":
-        yield opened.enter_context(gzip.open(file))
+        yield opened.enter_context(gzip.GzipFile(fileobj=file))
     elif magic == b"PK\x03\x04":
         archive = opened.enter_context(zipfile.ZipFile(file))
         for name in sorted(archive.namelist()):
@@ -165,10 +168,11 @@ def _open(path: Path, opened: ExitStack) -> Iterator[IO[bytes]]:
 class _Items:
     """The messages in one open file, which `path` names for the user."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
+    def __init__(self, file: File, path: Path) -> None:
         self._file = file
         self._path = path
         self._position = 0
+        self._cut = False
 
     def __iter__(self) -> Iterator[Recorded]:
         count = 0
@@ -177,7 +181,7 @@ class _Items:
             try:
                 messages = self._item()
             except EOFError:
-                if self._position > begun:
+                if self._cut or self._position > begun:
                     log.warning(
                         "%s is cut in its last item, which begins at byte %d; the %d messages before it are whole",
                         self._path, begun, count,
@@ -269,7 +273,11 @@ class _Items:
         pieces: list[bytes] = []
         left = size
         while left:
-            piece = self._file.read(min(left, PIECE))
+            try:
+                piece = self._file.read(min(left, PIECE))
+            except EOFError:  # What is compressed ends without its end mark.
+                self._cut = True
+                raise
             if not piece:
                 raise EOFError
             self._position += len(piece)

@@ -66,6 +66,14 @@ class Responder:
         self._socket.close()
         self._context.term()
 
+    def __enter__(self) -> Responder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
 
 class Requester:
     """The asking end. Threads may share it; their questions wait for one another.

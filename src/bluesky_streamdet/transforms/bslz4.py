@@ -7,6 +7,7 @@ are. Source: the bitshuffle project's HDF5 filter, https://github.com/kiyo-masui
 
 from __future__ import annotations
 
+import math
 import struct
 from functools import cache
 from types import ModuleType
@@ -51,7 +52,7 @@ def verify(blob: Buffer, nbytes: int, itemsize: int) -> None:
 def decode(blob: Buffer, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """The array of `shape` and `dtype` in `blob`. Raises `MalformedMessage` when it does not decode."""
     kind = np.dtype(dtype)
-    wanted = int(np.prod(shape)) * kind.itemsize
+    wanted = math.prod(shape) * kind.itemsize
     verify(blob, wanted, kind.itemsize)
     block = HEADER.unpack_from(memoryview(blob))[1]
     payload = np.frombuffer(blob, np.uint8, offset=HEADER.size)

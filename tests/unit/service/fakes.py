@@ -75,7 +75,9 @@ class FakeSupervisor:
         """Let the series end."""
         report = self.board.status.series
         assert report is not None
-        final = report.model_copy(update={"outcome": outcome})
+        missing = (report.ledger.expected or 0) - report.ledger.unique
+        ledger = report.ledger.model_copy(update={"missing": missing})
+        final = report.model_copy(update={"outcome": outcome, "ledger": ledger})
         self.series.note(final)
         self.put(state=State.IDLE, series=None, last_series=final)
 
@@ -98,5 +100,5 @@ def described(pixels: np.ndarray) -> FrameReport:
 
 def running(id: str = "one", update: Callable[[LedgerReport], LedgerReport] = lambda ledger: ledger) -> SeriesReport:
     """A series of 100 frames, of which 42 are there."""
-    ledger = update(LedgerReport(expected=100, received=43, unique=42, duplicate=1, written=40, missing=58, pending=2))
+    ledger = update(LedgerReport(expected=100, received=43, unique=42, duplicate=1, written=40, pending=2))
     return SeriesReport(id=id, detector="eiger", file="/data/one.h5", ledger=ledger)

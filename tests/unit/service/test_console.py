@@ -72,7 +72,7 @@ def test_errors_once(clock: Clock) -> None:
 
 
 def test_names_what_is_wrong_with_a_series(clock: Clock) -> None:
-    series = running(update=lambda ledger: ledger.model_copy(update={"missing_ranges": [(3, 4), (9, 9)]}))
+    series = running(update=lambda ledger: ledger.model_copy(update={"missing": 3}))
     status = RUNNING.model_copy(update={"series": series, "slow": "the disk", "seconds_without_data": 3.2})
 
     line = shown(io.StringIO(), clock, (0, status))[-1]

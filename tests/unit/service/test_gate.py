@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
-from bluesky_streamdet.service.gate import LARGEST_BODY
+from bluesky_streamdet.service.gate import LARGEST_BODY, Gate
+from tests.unit.service.conftest import KEY
 from tests.unit.service.fakes import FakeSupervisor
 
 Connect = Callable[..., httpx.AsyncClient]
@@ -92,3 +94,36 @@ async def test_a_body_that_does_not_say_it(client: httpx.AsyncClient) -> None:
 
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "too_large"
+
+
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"host": "127.0.0.1", "origin": "http://evil.example"}])
+async def test_a_websocket_of_a_foreign_page_is_closed_unopened(headers: dict[str, str]) -> None:
+    async def never(*_: object) -> None:
+        raise AssertionError("the application was asked")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "websocket", "path": "/api/v1/events", "client": ("127.0.0.1", 1), "headers": encoded}
+    await Gate(never, KEY)(scope, never, send)  # type: ignore[arg-type]
+
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+@pytest.mark.parametrize(("key", "opened"), [("", False), ("wrong", False), ("the-key-of-this%2Dtest", True)])
+async def test_a_websocket_from_elsewhere_brings_its_key_as_a_protocol(key: str, opened: bool) -> None:
+    asked: list[Scope] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope)
+
+    async def ignore(*_: object) -> None: ...
+
+    headers = [(b"host", b"localhost"), (b"sec-websocket-protocol", f"streamdet, streamdet.key.{key}".encode())]
+    scope = {"type": "websocket", "path": "/api/v1/events", "client": ("10.0.0.9", 1), "headers": headers}
+    await Gate(application, KEY)(scope, ignore, ignore)  # type: ignore[arg-type]
+
+    assert bool(asked) == opened

@@ -110,13 +110,23 @@ def test_the_file_may_be_ahead_of_the_last_news() -> None:
     assert (final.received, final.unique, final.written, final.missing) == (6, 6, 6, 4)
 
 
-def test_a_file_that_was_closed_has_the_last_word() -> None:
+def test_a_file_that_was_closed_with_all_its_frames_has_the_last_word() -> None:
+    ledger = LedgerReport(expected=9, received=9, unique=9, written=9)
+    disk = Disk(outcome=Outcome.COMPLETE, readable=9, ledger=ledger)
+
+    final = interrupted(report(), disk, "it died")
+
+    assert (final.outcome, final.reason, final.ledger) == (Outcome.COMPLETE, "", ledger)
+
+
+def test_a_file_that_was_closed_for_want_of_a_service() -> None:
     ledger = LedgerReport(received=9, unique=9, written=9)
     disk = Disk(outcome=Outcome.COMPLETE, reason="stopped", readable=9, ledger=ledger)
 
     final = interrupted(report(), disk, "it died")
 
-    assert (final.outcome, final.reason, final.ledger) == (Outcome.COMPLETE, "stopped", ledger)
+    assert (final.outcome, final.ledger) == (Outcome.INTERRUPTED, ledger)
+    assert final.reason == "it died; its file was closed as complete: stopped"
 
 
 counts = st.integers(0, 50)

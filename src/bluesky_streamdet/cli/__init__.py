@@ -1,0 +1,1 @@
+"""The command `streamdet`, one file for each of its commands."""

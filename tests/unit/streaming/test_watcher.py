@@ -1,0 +1,87 @@
+"""What a watcher says of a stream: it counts as the service does, and recognises the format."""
+
+from __future__ import annotations
+
+import pytest
+
+from bluesky_streamdet.catalog import CODECS
+from bluesky_streamdet.codecs.codec import Message
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesEnd, SeriesStart
+from bluesky_streamdet.sim.faults import Chosen, Faults, Network
+from bluesky_streamdet.streaming.watcher import LIMITS, Watcher
+
+FORM = FrameFormat((2, 16), "<u2", RAW, (2, 16))
+
+
+def series(codec: str, frames: int, faults: Faults | None = None, name: str = "7") -> list[Message]:
+    encoder = CODECS[codec].encoder()
+    network = Network(faults or Faults(), name, frames)
+    metadata = {"count_time": 0.5, "nimages": frames, "ntrigger": 1}
+    messages = network.header(encoder.start(SeriesStart(name, None, "scan", frames, metadata)))
+    for number in range(frames):
+        frame = Frame(number, None, name, FORM, (bytes(FORM.nbytes),), 0)
+        messages += network.frame(number, encoder.frame(frame), 0.0, followed=number < frames - 1)
+    return messages + network.end(encoder.end(SeriesEnd(name)))
+
+
+def watched(messages: list[Message], watcher: Watcher | None = None) -> Watcher:
+    watcher = watcher or Watcher()
+    for message in messages:
+        watcher.take(message, 0, 0.0)
+    return watcher
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_whole_series(codec: str) -> None:
+    sight = watched(series(codec, 5)).sight()
+    assert sight.codec == codec
+    assert sight.state == "complete"
+    assert (sight.frames, sight.bytes) == (5, 5 * FORM.nbytes)
+    assert (sight.ledger.unique, sight.ledger.missing, sight.ledger.pending) == (5, 0, 0)
+    assert sight.header is not None
+    assert sight.header.metadata["count_time"] == 0.5
+    assert sight.frame is not None
+    assert sight.frame.number == 4
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_gaps_duplicates_and_order_are_counted(codec: str) -> None:
+    chosen = {name: Chosen(numbers=frozenset({n})) for n, name in ((2, "drop"), (4, "duplicate"), (6, "reorder"))}
+    watcher = watched(series(codec, 10, Faults(**chosen)))
+    watcher.tick(2 * LIMITS.gap_seconds)
+    watcher.tick(2 * LIMITS.gap_seconds + LIMITS.finish_seconds)
+    sight = watcher.sight()
+    assert (sight.ledger.unique, sight.ledger.missing, sight.ledger.duplicate) == (9, 1, 1)
+    assert sight.state == "incomplete"
+    assert "1 of 10 frames are missing (numbers 2)" in sight.reason
+
+
+def test_a_series_is_seen_from_its_middle() -> None:
+    watcher = watched(series("stins", 10)[4:])
+    watcher.tick(2 * LIMITS.gap_seconds)
+    sight = watcher.sight()
+    assert sight.codec == "stins"
+    assert sight.ledger.unique == 7
+    assert sight.header is None
+
+
+def test_one_series_after_another() -> None:
+    watcher = watched(series("dectris_v1", 3, name="1"))
+    watched(series("dectris_v1", 4, name="2"), watcher)
+    sight = watcher.sight()
+    assert (sight.series, sight.ledger.unique, sight.frames) == ("2", 4, 7)
+
+
+def test_what_nobody_can_read_is_counted() -> None:
+    watcher = watched([[b"noise"], [b'{"htype":"other"}']])
+    assert watcher.sight().codec is None
+    assert watcher.sight().between.malformed == {"in no known format": 2}
+    watched(series("stins", 1), watcher)
+    watcher.take([b"noise"], 0, 0.0)
+    assert watcher.sight().between.malformed.total() == 3
+
+
+def test_an_unknown_codec_is_refused() -> None:
+    with pytest.raises(ConfigError, match="auto, stins, dectris_v1"):
+        Watcher("stines")
