@@ -7,6 +7,8 @@ import sys
 import zmq
 from workloads import BANK, WORKLOADS, Workload
 
+from bluesky_streamdet.streaming.source import address_of
+
 
 def send_series(workload: Workload, socket: zmq.Socket[bytes]) -> None:
     payloads = workload.payloads()
@@ -24,7 +26,7 @@ def main() -> None:
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.sndhwm = workload.queue
         socket.bind("tcp://127.0.0.1:*")
-        print(socket.last_endpoint.decode(), flush=True)
+        print(address_of(socket), flush=True)
         send_series(workload, socket)
 
 

@@ -6,7 +6,8 @@
         RE(count([detector], 5))
         beamline.db[-1].primary.read()
 
-Each is a process of its own, as at a real beamline, on a free port. All of them end with `close`, or when this process dies.
+Each is a process of its own, as at a real beamline, on a free port. All of them end with `close`, or when this process
+dies.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ STOPPING = 10.0
 class LocalBeamline:
     """Started at once; raises what its parts raise at their start.
 
-    folder: where frames go (`frames`) and the catalog keeps what it knows (`catalog`); a temporary one, removed in the end,
-    when left out. simulator: what is simulated; an EIGER with one megapixel unless given. catalog: whether to have one.
+    folder: where frames go (`frames`) and the catalog keeps what it knows (`catalog`); a temporary one, removed in the
+    end, when left out. simulator: what is simulated; an EIGER with one megapixel unless given. catalog: whether to have
+    one.
     """
 
     def __init__(

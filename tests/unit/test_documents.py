@@ -41,7 +41,12 @@ def test_resources_have_a_stack_of_one() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "dims"),
-    [((4096,), ["x"]), ((8, 4096), ["y", "x"]), ((2, 3, 4), ["z", "y", "x"]), ((1, 2, 3, 4), [f"dim_{i}" for i in range(4)])],
+    [
+        ((4096,), ["x"]),
+        ((8, 4096), ["y", "x"]),
+        ((2, 3, 4), ["z", "y", "x"]),
+        ((1, 2, 3, 4), [f"dim_{i}" for i in range(4)]),
+    ],
 )
 def test_dims_of_other_ranks(shape: tuple[int, ...], dims: list[str]) -> None:
     assert image_key(FrameLayout(shape, "<u4"), "here")["dims"] == dims

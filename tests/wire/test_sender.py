@@ -206,7 +206,10 @@ def test_several_parts_are_no_question(server: Server) -> None:
 
 
 def test_a_question_that_is_too_large_is_not_read(server: Server) -> None:
-    with Requester(server.address, "echo", 4 * SOON) as requester, pytest.raises((DeadlineExceeded, ServiceUnreachable)):
+    with (
+        Requester(server.address, "echo", 4 * SOON) as requester,
+        pytest.raises((DeadlineExceeded, ServiceUnreachable)),
+    ):
         requester.ask({"large": "x" * 2 * LARGEST})
 
 
@@ -216,7 +219,6 @@ def test_an_answer_in_another_form_is_refused() -> None:
         address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         answering = threading.Thread(target=lambda: (socket.recv(), socket.send(b"hello")))
         answering.start()
-        with Requester(address, "echo", TIMEOUT) as requester:
-            with pytest.raises(MalformedMessage, match="hello"):
-                requester.ask({})
+        with Requester(address, "echo", TIMEOUT) as requester, pytest.raises(MalformedMessage, match="hello"):
+            requester.ask({})
         answering.join()

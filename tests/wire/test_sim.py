@@ -1,4 +1,5 @@
-"""Simulated detectors on real sockets: what is asked of them comes, in both wire formats, and every fault is accounted for."""
+"""Simulated detectors on real sockets: what is asked of them comes, in both wire formats, and every fault is
+accounted for."""
 
 from __future__ import annotations
 
@@ -128,6 +129,7 @@ def test_an_eiger_sends_its_tables_and_series_number() -> None:
             assert start.series == series
             np.testing.assert_array_equal(start.metadata["pixel_mask"], detector.pictures.panel.mask)
             assert {frame.series for frame in frames if isinstance(frame, Frame)} == {series}
+            assert isinstance(frames[1], Frame)
             assert frames[1].detail == {"start_time": 0, "stop_time": 0, "real_time": 0}
 
 
@@ -379,9 +381,9 @@ def test_a_client_says_when_nobody_is_there() -> None:
     with simulator(msgspec.structs.replace(SMALL, control=ANY)) as simulated:
         assert simulated.control is not None
         address = simulated.control.address
-    with SimulatedDetectorClient(address, timeout=SOON) as client:
-        with pytest.raises(ServiceUnreachable, match="No simulated detector answers"):
-            client.status()
+    nobody = pytest.raises(ServiceUnreachable, match="No simulated detector answers")
+    with SimulatedDetectorClient(address, timeout=SOON) as client, nobody:
+        client.status()
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
@@ -409,8 +411,7 @@ def test_a_simulator_as_a_process() -> None:
 
 
 def test_a_process_that_cannot_start_raises_here() -> None:
-    with simulator(SMALL) as first:
-        with pytest.raises(AddressTaken, match=first.address):
-            SimulatorProcess(msgspec.structs.replace(SMALL, endpoint=first.address))
+    with simulator(SMALL) as first, pytest.raises(AddressTaken, match=first.address):
+        SimulatorProcess(msgspec.structs.replace(SMALL, endpoint=first.address))
     with pytest.raises(DeadlineExceeded, match="not ready"):
         SimulatorProcess(SMALL, timeout=0.0)

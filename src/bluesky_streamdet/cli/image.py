@@ -44,8 +44,7 @@ def save_picture(image: NDArray[Any], path: Path, title: str) -> None:
     counts = np.ma.masked_array(image.astype(np.float64), invalid)
     live = counts.compressed()
     low, high = np.percentile(live, [FAINTEST, BRIGHTEST]) if live.size else (0.0, 1.0)
-    colours = colormaps["magma"].copy()
-    colours.set_bad(INVALID_COLOUR)
+    colours = colormaps["magma"].with_extremes(bad=INVALID_COLOUR)
     # Counts begin at 0, which a logarithm can't show: it is taken of the count plus one.
     scale = LogNorm(max(low, 0.0) + 1.0, max(high, low + 1.0, 1.0) + 1.0)
     rows, columns = image.shape

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TURN = 0.1
 SAVE_EVERY = 5.0
 """Seconds between two pictures."""
+LONGEST_VALUE = 80
 SHOWN_OF_HEADER = ("description", "count_time", "frame_time", "photon_energy", "threshold_energy", "trigger_mode")
 
 
@@ -54,9 +55,10 @@ def watch(
     if save is not None:
         need_matplotlib()
     watcher = Watcher(codec)
-    with stopped_by_signal() as stop, Listener(endpoint, socket, bind) as listener, _View(listener, watcher) as view:
-        _watch(listener, watcher, view, stop, seconds, frames, save)
-    view.conclude()
+    with stopped_by_signal() as stop, Listener(endpoint, socket, bind) as listener:
+        with _View(listener, watcher) as view:
+            _watch(listener, watcher, view, stop, seconds, frames, save)
+        view.conclude()
 
 
 def _watch(
@@ -172,6 +174,7 @@ class _View:
 
     def _table(self, sight: Sight) -> Table:
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(show_header=False, box=None)
         rows = {
@@ -184,7 +187,7 @@ class _View:
             "unreadable": _unreadable(sight).removeprefix("; ") or "0",
         }
         for name, value in rows.items():
-            table.add_row(name, value)
+            table.add_row(name, Text(value))
         return table
 
     def _nothing(self) -> str:
@@ -222,9 +225,15 @@ def _header_of(header: SeriesStart | None) -> str:
     from bluesky_streamdet.core.metadata import UNITS
 
     known = [name for name in SHOWN_OF_HEADER if name in header.metadata]
-    values = [f"{name} {header.metadata[name]} {UNITS.get(name, '')}".rstrip() for name in known]
-    file = [f"file {header.filename!r}"] if header.filename else []
+    values = [f"{name} {_printable(header.metadata[name])} {UNITS.get(name, '')}".rstrip() for name in known]
+    file = [f"file {_printable(header.filename)}"] if header.filename else []
     return ", ".join(file + values) or f"header with {len(header.metadata)} settings"
+
+
+def _printable(value: object) -> str:
+    """What came over the wire, short, and without what a terminal would take for commands."""
+    text = str(value)[:LONGEST_VALUE]
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _unreadable(sight: Sight) -> str:

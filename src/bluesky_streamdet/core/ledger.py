@@ -56,6 +56,12 @@ class Ledger:
         """Frames received and neither readable on disk nor counted elsewhere yet."""
         return self.unique - self.written - self.live_only - self.discarded.total() - self.failed.total()
 
+    def end(self) -> None:
+        """No more frames will come. Where more came than were expected, they are the new measure: all of them are kept."""
+        self.ended = True
+        if self.expected is not None:
+            self.expected = max(self.expected, self.unique)
+
     def imbalance(self) -> list[str]:
         """The sums that do not hold, in words. Empty for a ledger in order."""
         faults = []

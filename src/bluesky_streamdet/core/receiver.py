@@ -107,8 +107,11 @@ class Receiver:
         self._now = now
         series = self.series
         if series is not None:
-            self._deliver(series, series.frames.tick(now))
-            if self.state is State.FINISHING:
+            released = series.frames.tick(now)
+            self._deliver(series, released)
+            if released and series.all_came:
+                self._close(series)
+            elif self.state is State.FINISHING:
                 if now >= self._deadline or (self._settle_by is not None and now >= self._settle_by):
                     self._close(series)
             elif self._is_silent(series.order):
@@ -217,20 +220,13 @@ class Receiver:
         return True
 
     def _supersede(self, start: SeriesStart, series: Series) -> None:
-        if not series.end_seen:
-            series.reason = series.reason or "a new header came before the end of the series"
         due = series.frames.next
         self._postpone(start)
-        if self.series is not series:
-            return
         if start.position is not None and due is not None and start.position >= due:
-            end = series.end_position
-            series.end_position = start.position if end is None else min(start.position, end)
-            self._make_room(series)
-        elif differ(start.series, series.key):
-            self._make_room(series)
-        else:
+            self._end_before(start.position, series)
+        elif self.series is series and not differ(start.series, series.key):
             self._close(series)
+        self._make_room(series)
 
     def _take(self, frame: Frame) -> None:
         series = self.series
@@ -250,8 +246,7 @@ class Receiver:
         self._look_whether_all_came(series)
 
     def _look_whether_all_came(self, series: Series) -> None:
-        ledger = series.ledger
-        if ledger.expected is not None and ledger.unique >= ledger.expected:
+        if series.all_came:
             self._close(series)
         elif self.state is State.FINISHING:
             self._finish(series)
@@ -263,12 +258,10 @@ class Receiver:
                 series.ledger.received += 1
                 series.ledger.foreign["of another series"] += 1
                 return False
-            series.reason = series.reason or f"frames of series {frame.series} came before the end of the series"
         elif frame.position is None or series.end_position is None or frame.position < series.end_position:
             return True
         self._postpone(frame)
-        if self.series is series:
-            self._make_room(series)
+        self._make_room(series)
         return False
 
     def _end(self, end: SeriesEnd) -> None:
@@ -281,11 +274,26 @@ class Receiver:
             return  # The late end of a series that closed.
         series.end_seen = True
         if position is not None and (due is None or position >= due):
+            self._end_before(position, series)
+        if self._next:
+            self._make_room(series)
+        else:
+            self._finish(series)
+
+    def _end_before(self, position: int, series: Series) -> None:
+        """What lies at or behind `position` is not of this series, also if it has been taken for it."""
+        if series.end_position is None or position < series.end_position:
             series.end_position = position
-        self._finish(series)
+        beyond = series.frames.take_from(position)
+        series.ledger.received -= len(beyond)
+        series.ledger.unique -= len(beyond)
+        for frame in beyond:
+            self._postpone(frame)
 
     def _finish(self, series: Series) -> None:
         """Wait for what is owed, no longer than the limits allow; close at once when nothing is."""
+        if self.series is not series:
+            return  # It had to make room already.
         if self.state is not State.FINISHING:
             self.state = State.FINISHING
             self._deadline = self._now + self._limits.finish_seconds
@@ -315,7 +323,7 @@ class Receiver:
             self._close(self.series)
 
     def _make_room(self, series: Series) -> None:
-        """Finish `series`, but let it hold up the next no longer than a gap may."""
+        """Finish `series`, if it still runs, but let it hold up the next no longer than a gap may."""
         self._finish(series)
         self._deadline = min(self._deadline, self._now + self._limits.gap_seconds)
 
@@ -334,6 +342,8 @@ class Receiver:
         return order.quiet is not None and self._now - self.last_data >= order.quiet
 
     def _close(self, series: Series, *, silent: bool = False) -> None:
+        if self._next and not (series.end_seen or series.all_came):
+            series.reason = series.reason or "the next series began before the end of this one"
         self._deliver(series, series.frames.flush())
         series.frames.close(series.end_position)
         self._ended(series, silent=silent)
@@ -360,6 +370,7 @@ class Receiver:
         self._leave(series)
 
     def _leave(self, series: Series) -> None:
+        series.ledger.end()
         if not self._begun:
             self._announce(series)
         self.series = None

@@ -108,6 +108,14 @@ class Resequencer:
             released += self._skip_gap()
         return tuple(released)
 
+    def take_from(self, position: int) -> list[Frame]:
+        """Take out what is held at or behind `position`, as it belongs to another series."""
+        beyond = sorted(one for one in self._held if one >= position)
+        frames = [self._held.pop(one)[0] for one in beyond]
+        self.held_bytes -= sum(payload_bytes(frame) + BOOKKEEPING for frame in frames)
+        self._waiting = sorted(self._held)
+        return frames
+
     def owed(self, end: int | None) -> int | None:
         """How many frames have not come before the message at position `end`; None when nobody can know."""
         due = self.next

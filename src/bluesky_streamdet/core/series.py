@@ -102,15 +102,20 @@ class Series:
         pairs += [(value, start.metadata[name]) for name, value in first.metadata.items()]
         return all(_equal(*pair) for pair in pairs)
 
+    @property
+    def all_came(self) -> bool:
+        """Whether as many frames as expected are there. One that is held back may be of the next series."""
+        ledger = self.ledger
+        return ledger.expected is not None and ledger.unique >= ledger.expected and not self.frames.held
+
     def owed(self) -> int | None:
         """How many frames are still to come, as far as the end has told; None when nobody can know."""
-        ledger = self.ledger
-        short = None if ledger.expected is None else ledger.expected - ledger.unique
-        if short is not None and short <= 0:
+        if self.all_came:
             return 0
+        ledger = self.ledger
         owed = self.frames.owed(self.end_position)
-        if owed is None and (self.promised or self.end_seen):
-            return short
+        if owed is None and ledger.expected is not None and (self.promised or self.end_seen):
+            return max(ledger.expected - ledger.unique, 0)
         return owed
 
     def settle(self) -> None:

@@ -71,6 +71,11 @@ class Output:
         return self._blocks and (self._full or self._too_many_announcements)
 
     @property
+    def waiting(self) -> bool:
+        """Whether anything waits for a client that is there."""
+        return bool(self._queue) and self._look()
+
+    @property
     def _full(self) -> bool:
         return self._queued_frames >= self.config.queue or self._queued_bytes >= self.config.queue_bytes
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import zmq
 
 from bluesky_streamdet.catalog import CODECS
-from bluesky_streamdet.core.errors import Busy, MalformedMessage, NoSuchSeries, PathRefused, StreamdetError
+from bluesky_streamdet.core.errors import Busy, MalformedMessage, NoSuchSeries, StreamdetError
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.core.receiver import Action, Begin, Deliver, Finish, Receiver
 from bluesky_streamdet.core.rules import State
@@ -60,7 +60,9 @@ class Pipeline:
         self.latest: Frame | None = None
         self.latest_series: str | None = None
         self.frames = self.bytes = 0
-        self.writing = 0.0
+        self.writing = self._stalled = 0.0
+        self._complained: set[str] = set()
+        self._accepts = True
         self._clock = clock
         self._on_change = on_change
         self._directory = DataDirectory(config.files.directory)
@@ -95,7 +97,7 @@ class Pipeline:
             self._directory.prepare(path)
         recorder = SeriesRecorder(id, self.config.detector, path, request)
         order = Order(id, request.expected_frames, request.open_ended, request.quiet_seconds)
-        self.receiver.arm(order, self._clock())
+        self.receiver.arm(order, self.now)
         recorder.armed()
         self.recorder, self.failure = recorder, None
         log.info("armed series %s, file %s", id, path)
@@ -108,13 +110,14 @@ class Pipeline:
         """
         if self.recorder is not None:
             self.recorder.keep = keep
-        self._do(self.receiver.stop(self._clock(), expected))
+        self._do(self.receiver.stop(self.now, expected))
 
-    def abort(self) -> None:
+    def abort(self, reason: str = "aborted by request") -> None:
         """End the series now."""
-        for output in self.outputs:
-            output.discard()
-        self._do(self.receiver.abort())
+        if self.receiver.current is not None:
+            for output in self.outputs:
+                output.discard()
+            self._do(self.receiver.abort(reason))
 
     def set_parameters(self, parameters: dict[str, object]) -> SeriesReport:
         """Add metadata to the series that is armed or runs. Raises `NoSuchSeries` when there is none."""
@@ -135,6 +138,11 @@ class Pipeline:
         self._tick()
 
     @property
+    def now(self) -> float:
+        """Seconds in which frames could have come: what the disk or a blocking client took is not the detector's."""
+        return self._clock() - self._stalled
+
+    @property
     def blocked_by(self) -> Output | None:
         """The output that the detector has to wait for."""
         return next((output for output in self.outputs if output.blocked), None)
@@ -143,10 +151,22 @@ class Pipeline:
         """Wake the loop when something comes at this socket too."""
         self._poller.register(socket, zmq.POLLIN)
 
-    def close(self) -> None:
-        """Close all sockets."""
+    def accept_no_more(self) -> None:
+        """Start no series any more that nobody has armed."""
+        self._accepts = False
+
+    def send_rest(self, seconds: float) -> None:
+        """Let clients of the outputs have what waits for them, at most so long."""
+        deadline = self._clock() + seconds
+        while (waiting := [one for one in self.outputs if one.waiting]) and self._clock() < deadline:
+            waiting[0].wait(LONGEST_BLOCK)
+            for output in waiting:
+                output.flush()
+
+    def close(self, linger: int = 0) -> None:
+        """Close all sockets; what ZeroMQ has taken for clients may still leave within `linger` ms."""
         for output in self.outputs:
-            output.close()
+            output.close(linger)
         self.source.close()
 
     def _poll(self, wait: float) -> bool:
@@ -155,10 +175,12 @@ class Pipeline:
             wait = wait if due is None else max(0.0, min(wait, due - self._clock()))
             return bool(self._poller.poll(math.ceil(wait * 1000)))
         # Frames are there, but an output blocks: wait for that client, not for more frames.
+        before = self._clock()
         for output in self.outputs:
             if output.blocked:
-                output.socket.poll(LONGEST_BLOCK, zmq.POLLOUT)
+                output.wait(LONGEST_BLOCK)
                 output.flush()
+        self._stalled += self._clock() - before
         return False
 
     def _take_all(self) -> bool:
@@ -179,17 +201,22 @@ class Pipeline:
             try:
                 events += decode(parts, received())
             except MalformedMessage as error:
-                self._do(self.receiver.receive(events, self._clock()))
+                self._do(self.receiver.receive(events, self.now))
                 events = []
-                self.receiver.malformed(error.reason, self._clock())
-                log.warning("malformed message: %s", error)
+                self._complain(error)
         if events:
-            self._do(self.receiver.receive(events, self._clock()))
+            self._do(self.receiver.receive(events, self.now))
         return took
 
+    def _complain(self, error: MalformedMessage) -> None:
+        """Count a malformed message. Only the first of a kind in each series is logged, as thousands may come."""
+        self.receiver.malformed(error.reason, self.now)
+        if error.reason not in self._complained:
+            self._complained.add(error.reason)
+            log.warning("malformed message: %s", error)
+
     def _tick(self) -> None:
-        now = self._clock()
-        self._do(self.receiver.tick(now))
+        self._do(self.receiver.tick(self.now))
         for output in self.outputs:
             output.flush()
         self._flush_if_due(idle=False)
@@ -210,6 +237,7 @@ class Pipeline:
             self.recorder = self._unarmed_recorder(series.id, start)
         self.recorder.begin(series, start)
         self.failure = None
+        self._complained.clear()
         announced = start or SeriesStart()
         announced = SeriesStart(
             announced.series,
@@ -227,9 +255,9 @@ class Pipeline:
     def _deliver(self, action: Deliver) -> None:
         assert self.recorder is not None
         frames = action.frames
-        before = time.perf_counter()
+        before = self._clock()
         self.recorder.write(frames)
-        self.writing += time.perf_counter() - before
+        self._account(before)
         for output in self.outputs:
             output.send(frames)
         self.latest, self.latest_series = frames[-1], action.series.id
@@ -240,13 +268,21 @@ class Pipeline:
 
     def _finish(self, action: Finish) -> None:
         assert self.recorder is not None
+        before = self._clock()
         self.recorder.finish(action.series)
+        self._account(before)
         for output in self.outputs:
             output.end(SeriesEnd(action.series.key))
         self.last, self.failure = self.recorder.report(), self.recorder.failure
         self.recorder = None
         self._dirty_since = None
         self._on_change()
+
+    def _account(self, before: float) -> None:
+        """The disk has had the time since `before`."""
+        spent = self._clock() - before
+        self.writing += spent
+        self._stalled += spent
 
     # Flushing: often enough that clients see frames soon, seldom enough that it costs nothing.
 
@@ -263,16 +299,15 @@ class Pipeline:
         if late or (idle and now - self._flushed_at >= SHORTEST_FLUSH):
             self._dirty_since = None
             self._flushed_at = now
-            before = time.perf_counter()
             changed = self.recorder.flush()
-            self.writing += time.perf_counter() - before
+            self._account(now)
             if changed:
                 self._on_change()
 
     # Series that nobody armed.
 
     def _order_unarmed(self, start: SeriesStart | None) -> Order | None:
-        if self.config.unarmed == "ignore":
+        if self.config.unarmed == "ignore" or not self._accepts:
             return None
         return Order(_new_id(), quiet=self.config.wait.quiet_seconds)
 
@@ -294,7 +329,7 @@ class Pipeline:
         try:
             path = self._directory.free_file(None, fill_in(files.name, self.config.detector, id))
             self._directory.prepare(path)
-        except PathRefused as error:
+        except StreamdetError as error:
             path, failure = None, error
         return SeriesRecorder(id, self.config.detector, path, ArmRequest(id=id), note, failure)
 

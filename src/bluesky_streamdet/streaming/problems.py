@@ -1,5 +1,4 @@
-"""Errors as they cross a process or the network, and back: the same class, code, message and hint on the other
-side."""
+"""Errors as they cross a process or the network, and back: the same class, code, message and hint on both sides."""
 
 from __future__ import annotations
 

@@ -41,19 +41,25 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 0.25
 """Seconds between reports when nothing happens."""
 QUICKEST_REPORT = 0.01
+LINGER = 500
+"""Milliseconds that clients of the outputs have to take what ZeroMQ holds for them when the process ends."""
 DRAINING = 5.0
 """Seconds that an ending process gives to frames that are on their way."""
+SENDING_REST = 1.0
+"""Seconds that it gives to clients of the outputs, for what waits for them."""
 
 
 class DataPlane:
-    """Runs one pipeline and reports to the control plane."""
+    """Runs one pipeline and reports to the control plane, which is the process `parent`."""
 
-    def __init__(self, config: DataPlaneConfig, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self, config: DataPlaneConfig, endpoint: str, context: zmq.Context[zmq.Socket[bytes]], parent: int
+    ) -> None:
         self._link = DataEnd(endpoint, context)
         self._changed = True
         self._reported_at = 0.0
         self._quitting = False
-        self._parent = os.getppid()
+        self._parent = parent
         try:
             self._pipeline = Pipeline(config, context, on_change=self._note_change)
         except StreamdetError as error:
@@ -80,18 +86,23 @@ class DataPlane:
         self._quitting = True
 
     def close(self) -> None:
-        self._pipeline.close()
+        self._pipeline.close(LINGER)
         self._link.close()
 
     def _drain(self) -> None:
+        self._pipeline.accept_no_more()
         self._pipeline.stop()
         deadline = time.monotonic() + DRAINING
         while self._pipeline.state is not State.IDLE and time.monotonic() < deadline:
             self._pipeline.turn(0.02)
-        self._pipeline.abort()
+        self._pipeline.abort(f"the service ended, and not all had come within {DRAINING:g} s")
+        self._pipeline.send_rest(SENDING_REST)
         self._report()
 
     def _note_change(self) -> None:
+        if self._pipeline.recorder is None:
+            # A series has ended: said at once, as the next one may begin and end before the next report is due.
+            self._report()
         self._changed = True
 
     def _report_if_due(self) -> None:
@@ -154,6 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One data plane; started by the control plane, not by hand.")
     parser.add_argument("--link", required=True, help="endpoint of the control plane")
     endpoint = parser.parse_args().link
+    parent = os.getppid()  # Before the configuration comes: it lives until it has sent that.
     config = DataPlaneConfig.model_validate_json(sys.stdin.read())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("bluesky_streamdet").setLevel(config.log_level)
@@ -161,7 +173,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with zmq.Context() as context:
         try:
-            plane = DataPlane(config, endpoint, context)
+            plane = DataPlane(config, endpoint, context, parent)
         except StreamdetError as error:
             log.warning("%s", error)
             return 1

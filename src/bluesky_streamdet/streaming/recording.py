@@ -21,7 +21,7 @@ TURN = 0.1
 FLUSH = 1.0
 """Seconds after which at most others can read what was recorded."""
 DRAINING = 1.0
-"""Seconds that a recording which is stopped gives to messages that have come already."""
+"""Seconds that a recording which is stopped gives at most to messages on their way, until none comes for a turn."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ def record(
         if traffic.messages == count:
             return traffic
     drained_by = clock() + DRAINING
-    while clock() < drained_by and (messages := listener.receive(0)) and traffic.messages != count:
+    while clock() < drained_by and (messages := listener.receive(TURN)) and traffic.messages != count:
         _write(messages, writer, kinds, traffic, count)
     return traffic
 

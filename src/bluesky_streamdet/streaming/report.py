@@ -60,7 +60,7 @@ class StatusReporter:
         receiver = self._pipeline.receiver
         if receiver.state is State.IDLE:
             return None
-        return round(max(0.0, self._clock() - receiver.last_data), 1)
+        return round(max(0.0, self._pipeline.now - receiver.last_data), 1)
 
     def _slow(self, writing: float) -> str | None:
         output = self._pipeline.blocked_by

@@ -91,8 +91,8 @@ class Source:
                 parts: list[Part] = [part.bytes]
                 while part.more:
                     part = receive(zmq.NOBLOCK, copy=False)
-                    parts.append(part.buffer)
-                nbytes += len(parts[-1])
+                    parts.append(view := part.buffer)
+                    nbytes += len(view)
                 taken += 1
                 yield parts
         except zmq.Again:

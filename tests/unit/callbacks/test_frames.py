@@ -72,7 +72,9 @@ def test_files_that_this_machine_calls_otherwise(RE: RunEngine, service: Scripte
     assert seen.numbers == [0]
 
 
-def test_a_file_with_a_space_in_its_name_however_written(RE: RunEngine, service: ScriptedService, tmp_path: Path) -> None:
+def test_a_file_with_a_space_in_its_name_however_written(
+    RE: RunEngine, service: ScriptedService, tmp_path: Path
+) -> None:
     det, seen = detector("classic", service, path_provider="my runs"), Seen()
     callback = FrameCallback(seen)
 

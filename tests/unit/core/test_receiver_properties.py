@@ -219,3 +219,44 @@ def test_a_clean_series_right_after_the_chaos(kind: Kind, data: st.DataObject, l
     _check_clean_series(world, Sender(kind, position=5000, series=5000), 5)
     world.calm_down()
     world.check_accounts(kind)
+
+
+@st.composite
+def jitters(draw: st.DrawFn, kind: Kind, most: int = 2) -> tuple[list[list[Message]], list[Message]]:
+    """Series as they were sent, and their messages after each was overtaken by at most `most` others."""
+    sender = Sender(kind, position=draw(st.integers(0, 20)))
+    sent = [sender.series(draw(st.integers(4, 8)), draw(st.none())) for _ in range(draw(st.integers(1, 4)))]
+    messages = [message for series in sent for message in series]
+    delays = draw(st.lists(st.integers(0, most), min_size=len(messages), max_size=len(messages)))
+    order = sorted(range(len(messages)), key=lambda index: (index + delays[index], index))
+    return sent, [messages[index] for index in order]
+
+
+@pytest.mark.parametrize("kind", [Kind.NUMBERED, Kind.NAMED])
+@given(data=st.data())
+def test_order_of_arrival_changes_nothing(kind: Kind, data: st.DataObject) -> None:
+    """With several sockets, headers and ends are overtaken too, and what is of one series stays of it."""
+    sent, arriving = data.draw(jitters(kind))
+    world = World(Limits())
+    world.play(arriving)
+    world.play([("wait", 5.0)] * 10)
+    assert world.sink.frames == [series[1:-1] for series in sent]
+    assert world.sink.starts == [series[0] for series in sent]
+    assert [series.outcome() for series in world.sink.series] == [(Outcome.COMPLETE, "")] * len(sent)
+
+
+@given(st.lists(st.sets(st.integers(0, 6)), min_size=1, max_size=4), st.booleans())
+def test_numbered_messages_show_what_was_dropped(drops: list[set[int]], patient: bool) -> None:
+    """All that was not dropped is delivered; the missing frames are named."""
+    sender = Sender(Kind.NUMBERED)
+    world = World(Limits())
+    for dropped in drops:
+        header, *frames, end = sender.series(7)
+        world.play([header, *(one for number, one in enumerate(frames) if number not in dropped), end])
+        world.play([("wait", 1.2)] * (4 if patient else 1))
+    world.play([("wait", 5.0)] * 10)
+    assert world.sink.numbers == [[number for number in range(7) if number not in dropped] for dropped in drops]
+    for series, dropped in zip(world.sink.series, drops, strict=True):
+        listed = {number for a, b in series.ledger.missing_ranges for number in range(a, b + 1)}
+        assert (series.ledger.missing, listed) == (len(dropped), dropped)
+        assert series.outcome()[0] is (Outcome.INCOMPLETE if dropped else Outcome.COMPLETE)

@@ -18,7 +18,11 @@ pytestmark = pytest.mark.allow_error_log
 FACES = pytest.mark.parametrize("face", ["classic", "async"])
 
 TROUBLES: dict[str, tuple[Callable[[ScriptedService], object], type[Exception], str]] = {
-    "a frame is missing": (lambda service: service.lose(1), FramesLost, "lost frames that the plan asked for: 1 missing"),
+    "a frame is missing": (
+        lambda service: service.lose(1),
+        FramesLost,
+        "lost frames that the plan asked for: 1 missing",
+    ),
     "the series ends": (lambda service: service.end(Outcome.INCOMPLETE, "quiet"), FramesLost, r"incomplete \(quiet\)"),
     "the service dies": (lambda service: service.die(), ServiceUnreachable, "in the middle of series series1"),
 }

@@ -136,9 +136,7 @@ def test_flights_one_after_the_other(RE: RunEngine, service: ScriptedService, fa
 
 
 @FACES
-def test_a_detector_that_ends_its_series_after_each_flight(
-    RE: RunEngine, service: ScriptedService, face: str
-) -> None:
+def test_a_detector_that_ends_its_series_after_each_flight(RE: RunEngine, service: ScriptedService, face: str) -> None:
     det, documents = detector(face, service, **KNOWN), Documents()
     service.ends_series = True
 

@@ -12,7 +12,8 @@ from bluesky_streamdet.codecs.codec import Message
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.sim.faults import Chosen, Faults, Network, ranges_of
 
-HEADER, END = [b"header"], [b"end"]
+HEADER: Message = [b"header"]
+END: Message = [b"end"]
 
 
 def these(*numbers: int) -> Chosen:

@@ -279,5 +279,5 @@ def test_files_are_for_older_libraries_too(path: Path) -> None:
 
     # "latest" means HDF5 2.0 here, whose datasets no 1.x can open.
     assert file._file is not None
-    assert file._file.libver == ("v110", "v110")
+    assert file._file.libver == ("v110", "v110")  # type: ignore[attr-defined]
     file.close(report(), {})

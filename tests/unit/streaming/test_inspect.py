@@ -59,9 +59,7 @@ def test_a_complete_file(path: Path) -> None:
 def test_an_incomplete_file_says_why(path: Path) -> None:
     ledger = LedgerReport(expected=5, received=3, unique=3, written=3, missing=2, missing_ranges=[(3, 4)])
     reason = "2 of 5 frames are missing (numbers 3-4)"
-    closed(
-        path, SeriesReport(id="42", detector="eiger", outcome=Outcome.INCOMPLETE, reason=reason, ledger=ledger)
-    )
+    closed(path, SeriesReport(id="42", detector="eiger", outcome=Outcome.INCOMPLETE, reason=reason, ledger=ledger))
 
     report = inspect(path)
     assert not report.complete

@@ -136,7 +136,7 @@ def test_endless_dicts_do_not_cost_the_file(path: Path) -> None:
 
 
 def test_what_no_file_can_hold_is_left_out_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    unspeakable = np.zeros(2, 'M8[s]')
+    unspeakable = np.zeros(2, "M8[s]")
     with written(path, {"good": 1, "bad": unspeakable}) as file:
         assert file[f"{COLLECTION}/good"][()] == 1
         assert "bad" not in file[COLLECTION]

@@ -1,4 +1,5 @@
-"""Recordings on disk: what was written comes back, what dranspose and others write is read, what is hostile is refused."""
+"""Recordings on disk: what was written comes back, what dranspose and others write is read, what is hostile is
+refused."""
 
 from __future__ import annotations
 

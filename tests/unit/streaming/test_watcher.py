@@ -47,8 +47,8 @@ def test_a_whole_series(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_gaps_duplicates_and_order_are_counted(codec: str) -> None:
-    chosen = {name: Chosen(numbers=frozenset({n})) for n, name in ((2, "drop"), (4, "duplicate"), (6, "reorder"))}
-    watcher = watched(series(codec, 10, Faults(**chosen)))
+    two, four, six = (Chosen(numbers=frozenset({number})) for number in (2, 4, 6))
+    watcher = watched(series(codec, 10, Faults(drop=two, duplicate=four, reorder=six)))
     watcher.tick(2 * LIMITS.gap_seconds)
     watcher.tick(2 * LIMITS.gap_seconds + LIMITS.finish_seconds)
     sight = watcher.sight()
