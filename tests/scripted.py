@@ -340,8 +340,8 @@ def detector(face: str, service: ScriptedService, name: str = "det", **keywords:
     from bluesky_streamdet.devices.asynchronous import StreamDetector as Asynchronous
 
     with init_devices():
-        device = Asynchronous(name=name, **keywords)
-    return device
+        made = Asynchronous(name=name, **keywords)
+    return made  # noqa: RET504, it is connected as a variable that was not there before
 
 
 class Documents:
@@ -350,7 +350,7 @@ class Documents:
     def __init__(self) -> None:
         self.all: list[tuple[str, dict[str, Any]]] = []
 
-    def __call__(self, name: str, document: dict[str, Any]) -> None:
+    def __call__(self, name: str, document: Any) -> None:
         self.all.append((name, document))
 
     def of(self, name: str) -> list[dict[str, Any]]:

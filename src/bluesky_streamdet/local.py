@@ -35,7 +35,7 @@ STOPPING = 10.0
 
 
 class LocalBeamline:
-    """Started at once; raises what its parts raise at their start.
+    """Started at once; raises what its parts raise at their start. The catalog may take longer, until it is wanted.
 
     folder: where frames go (`frames`) and the catalog keeps what it knows (`catalog`); a temporary one, removed in the
     end, when left out. simulator: what is simulated; an EIGER with one megapixel unless given. catalog: whether to have
@@ -52,13 +52,15 @@ class LocalBeamline:
             self.frames = self.folder / "frames"
             self.frames.mkdir(parents=True, exist_ok=True)
             self.settings = simulator or SimulatorSettings(endpoint="tcp://127.0.0.1:0")
+            # The slowest first: it starts while the others do.
+            self._tiled = stack.enter_context(TiledProcess(self.folder / "catalog", self.frames)) if catalog else None
             self.simulator = stack.enter_context(SimulatorProcess(self.settings))
             config = for_row(self.settings.detector, self.simulator.address, self.frames, environ={})
             config.rest.port = 0
             config.log_level = "WARNING"
             self.service = stack.enter_context(ServiceProcess(config))
-            self._db = _catalog(stack, self.folder / "catalog", self.frames) if catalog else None
             self._stack = stack.pop_all()
+        self._db: Any = None
 
     @property
     def service_url(self) -> str:
@@ -109,7 +111,7 @@ class TiledProcess:
     def __init__(self, folder: Path, readable: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._uri = ""
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603, our own module
             [sys.executable, "-m", "bluesky_streamdet.local", str(folder), str(readable)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

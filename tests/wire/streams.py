@@ -15,7 +15,7 @@ from typing_extensions import Buffer
 
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.codecs.codec import Encoder, Message
-from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.events import SeriesEnd, SeriesStart
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.streaming.config import DataPlaneConfig
 from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
@@ -111,7 +111,11 @@ class Rig:
             }
         )
         self.changes = 0
-        self.pipeline = Pipeline(self.config, self.context, clock, self._note_change)
+        try:
+            self.pipeline = Pipeline(self.config, self.context, clock, self._note_change)
+        except BaseException:
+            self._close_sockets()
+            raise
         self.reporter = StatusReporter(self.pipeline, clock)
         self.until(lambda: all(sender.has_peer() for sender in self.senders), "the connection")
 
@@ -162,6 +166,9 @@ class Rig:
 
     def close(self) -> None:
         self.pipeline.close()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         for sender in self.senders:
             sender.close()
         self.context.term()

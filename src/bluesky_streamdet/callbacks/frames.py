@@ -83,6 +83,10 @@ class FrameDocuments(DocumentRouter):
         self._resources: dict[str, Any] = {}
         self._datums: dict[str, Datum] = {}
 
+    def __call__(self, name: str, doc: Any, validate: bool = False) -> tuple[str, Any]:
+        # As RunEngine types its callbacks; the base class does not.
+        return super().__call__(name, doc, validate)
+
     def start(self, doc: RunStart) -> None:
         self._descriptors.clear()
         self._resources.clear()

@@ -48,8 +48,9 @@ def record(
 
     with (
         stopped_by_signal() as stop,
-        Listener(endpoint, socket, bind) as listener,
+        # The file first: a listener takes messages away from others, and must not when they can't be kept.
         RecordingWriter(file, stream, replace=replace) as writer,
+        Listener(endpoint, socket, bind) as listener,
         Ticker(count) as ticker,
     ):
         traffic = keep(listener, writer, stop, count, seconds, lambda now: ticker.show(now.messages, lambda: text(now)))

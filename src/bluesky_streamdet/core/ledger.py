@@ -20,7 +20,7 @@ LISTED_RANGES = 1000
 
 @dataclass(slots=True)
 class Ledger:
-    """Counts of one series. Whoever sees a frame's fate adds to it; nobody subtracts.
+    """Counts of one series. Whoever sees a frame's fate adds to it.
 
     expected: frames that the request or the stream announced; None when nobody said. ended: no more will come.
     gaps: frames known to be missing from their positions in the stream.
@@ -57,7 +57,7 @@ class Ledger:
         return self.unique - self.written - self.live_only - self.discarded.total() - self.failed.total()
 
     def end(self) -> None:
-        """No more frames will come. Where more came than were expected, they are the new measure: all of them are kept."""
+        """No more frames will come. If more came than were expected, they are the new measure: all of them are kept."""
         self.ended = True
         if self.expected is not None:
             self.expected = max(self.expected, self.unique)
@@ -82,8 +82,6 @@ class Ledger:
             reasons.append(f"{self.missing}{of} frames are missing{self._where()}")
         elif self.gaps:
             reasons.append(f"{self.gaps} frames are missing in between{self._where()}, though as many came as expected")
-        if self.expected is not None and self.unique > self.expected:
-            reasons.append(f"{self.unique} frames came instead of {self.expected}")
         reasons += [f"{count} frames failed ({why})" for why, count in self.failed.items()]
         reasons += [f"{count} malformed messages ({why})" for why, count in self.malformed.items()]
         if self.pending > 0:

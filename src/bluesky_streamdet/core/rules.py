@@ -73,7 +73,8 @@ RULES: dict[tuple[State, Happening], Act] = {
     (S.ARMED, H.HEADER): A.BEGIN,
     (S.ARMED, H.FRAME): A.BEGIN_HEADLESS,
     (S.ARMED, H.END): A.IGNORE,
-    (S.ARMED, H.COUNT): A.CLOSE,
+    # Whoever expects none still gets the header.
+    (S.ARMED, H.COUNT): A.IGNORE,
     (S.ARMED, H.STOP): A.CLOSE,
     (S.ARMED, H.ABORT): A.DISCARD,
     (S.ARMED, H.TIME_UP): A.CLOSE,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from bluesky_streamdet.core.errors import RequestRefused
+
 if TYPE_CHECKING:
     from bluesky_streamdet.sim.client import SimulatedDetectorClient
 
@@ -67,11 +69,15 @@ class SimulatedDriver:
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
         from bluesky_streamdet.sim.client import SimulatedDetectorClient
 
-        client = self._client = self._client or SimulatedDetectorClient(self.endpoint)
-        client.arm(frames=frames, triggers=triggers, exposure=exposure, external=external)
+        if self._client is None:
+            self._client = SimulatedDetectorClient(self.endpoint)
+        else:
+            self._client.disarm()
+        self._client.arm(frames=frames, triggers=triggers, exposure=exposure, external=external)
 
     def trigger(self) -> None:
-        assert self._client is not None, "arm comes before trigger"
+        if self._client is None:
+            raise RequestRefused("The simulated detector is not armed.", "Arm it before it is triggered.")
         self._client.trigger()
 
     def disarm(self) -> None:

@@ -63,7 +63,7 @@ class Recorded(NamedTuple):
 class RecordingWriter:
     """Writes messages to the new file `path`, gzipped when it is called *.gz.
 
-    stream, kind: what dranspose calls the stream and its format. replace: whether an existing file may be overwritten.
+    stream: name of the stream in the file. replace: whether an existing file may be overwritten.
     Raises `FileTaken` or `WriteFailed`.
     """
 
@@ -92,8 +92,10 @@ class RecordingWriter:
         self._try(self._file.flush)
 
     def close(self) -> None:
-        """Close the file; it holds whole messages. Raises `WriteFailed`."""
+        """Close the file; it holds whole messages. One that holds none is removed. Raises `WriteFailed`."""
         self._try(self._file.close)
+        if self._count == 0 and self.path.is_file():
+            self.path.unlink(missing_ok=True)
 
     def _try(self, work: Callable[[], object]) -> None:
         try:
@@ -308,6 +310,3 @@ def _read_part(path: Path) -> bytes:
     if size > LARGEST_MESSAGE:
         raise MalformedMessage("no recording", f"{path} has {size} bytes, where {LARGEST_MESSAGE} is the limit")
     return path.read_bytes()
-
-
-__all__ = ["Recorded", "RecordingWriter", "read_recording"]

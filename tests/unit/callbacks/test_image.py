@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import bluesky.plans as bp
 import numpy as np
@@ -47,7 +48,7 @@ def test_frames_that_come_while_it_draws_are_skipped(
     det = detector("classic", ScriptedService(tmp_path))
     first = []
 
-    def wait_until_it_draws(name: str, document: object) -> None:
+    def wait_until_it_draws(name: str, document: Any) -> None:
         if name == "event" and not first:
             first.append(document)
             assert drawing.wait(5)

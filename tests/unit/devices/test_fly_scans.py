@@ -31,7 +31,7 @@ class InBatches(Documents):
             service.by_hand = True
             service.on_trigger = self._next_of(service)
 
-    def __call__(self, name: str, document: dict[str, Any]) -> None:
+    def __call__(self, name: str, document: Any) -> None:
         super().__call__(name, document)
         if name == "stream_datum":
             resource = next(one for one in self.of("stream_resource") if one["uid"] == document["stream_resource"])
@@ -64,7 +64,7 @@ def test_only_whole_events_are_announced(RE: RunEngine, tmp_path: Path, face: st
     service = ScriptedService(tmp_path, detector="det")
     det, documents = detector(face, service, frames_per_event=3, **KNOWN), InBatches(service, batches=[4, 4])
 
-    def last(name: str, document: dict[str, Any]) -> None:
+    def last(name: str, document: Any) -> None:
         if name == "stream_datum" and document["indices"]["stop"] == 2:
             service.give(1)
 

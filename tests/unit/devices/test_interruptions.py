@@ -1,4 +1,4 @@
-"""Pause, resume, stop and abort, with both faces: frames are those of their events, and the detector is ready afterwards."""
+"""Pause, resume, stop and abort with both faces: frames stay with their events, and the next run works."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Interrupter:
 
 
 def rows_of(documents: Documents, key: str = "det") -> list[int]:
-    """The numbers of the frames that documents announced, as somebody reads them who only counts rows: file after file."""
+    """Numbers of the frames that were announced, as somebody reads them who only counts rows, file after file."""
     uris = [one["uri"] for one in documents.of("stream_resource") if one["data_key"] == key]
     rows: list[int] = []
     for uri in uris:
@@ -160,7 +160,7 @@ def test_a_flight_goes_on_through_a_pause(RE: RunEngine, service: ScriptedServic
     paused = threading.Event()
     threads = []
 
-    def pause_once(name: str, document: dict[str, Any]) -> None:
+    def pause_once(name: str, document: Any) -> None:
         if name == "stream_datum" and not paused.is_set():
             paused.set()
             threads.append(threading.Thread(target=RE.request_pause))

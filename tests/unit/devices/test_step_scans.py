@@ -51,7 +51,8 @@ def test_events_hold_numbers_that_tables_show(
     det, documents = detector(face, service), Documents()
     service.numbers = 5
     fields = [f"det{separator(face)}{name}" for name in ("frames_written", "total")]
-    RE(bp.count([det], 1), [documents, LiveTable(fields)])
+    table: Any = LiveTable(fields)
+    RE(bp.count([det], 1), [documents, table])
     descriptor = documents.of("descriptor")[0]
     assert descriptor["hints"]["det"]["fields"] == fields
     assert documents.of("event")[0]["data"][fields[1]] == 5 * 24

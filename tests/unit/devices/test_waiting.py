@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, FramesLost
@@ -10,12 +12,12 @@ from bluesky_streamdet.devices.waiting import FrameWait
 from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
 
 
-def report(written: int = 0, outcome: Outcome | None = None, reason: str = "", **ledger: object) -> SeriesReport:
+def report(written: int = 0, outcome: Outcome | None = None, reason: str = "", **ledger: Any) -> SeriesReport:
     counts = LedgerReport.model_validate({"written": written, "unique": written, **ledger})
     return SeriesReport(id="s1", detector="eiger", file="/data/x.h5", outcome=outcome, reason=reason, ledger=counts)
 
 
-def wait(target: int = 3, base: int = 0, **ledger: int) -> FrameWait:
+def wait(target: int = 3, base: int = 0, **ledger: Any) -> FrameWait:
     return FrameWait(report(base, **ledger), base, target, exposure=1.0, patience=2.0, now=0.0)
 
 
@@ -51,7 +53,7 @@ def test_a_frame_that_comes_at_the_deadline_counts() -> None:
         ({"discarded": {"flagged": 1}}, "1 discarded (flagged)"),
     ],
 )
-def test_a_loss_fails_at_once(ledger: dict[str, object], words: str) -> None:
+def test_a_loss_fails_at_once(ledger: dict[str, Any], words: str) -> None:
     with pytest.raises(FramesLost) as caught:
         wait().see(report(1, **ledger), 0.1)
     for word in ("eiger", words, "1 of 3 frames", "/data/x.h5"):

@@ -154,8 +154,14 @@ def test_a_file_is_overwritten_only_when_asked(path: Path) -> None:
     write(path)
     with pytest.raises(FileTaken, match="--replace"):
         RecordingWriter(path)
-    RecordingWriter(path, replace=True).close()
-    assert path.read_bytes() == b""
+    with RecordingWriter(path, replace=True) as writer:
+        writer.write([b"new"], "STINS")
+    assert parts_in(path) == [[b"new"]]
+
+
+def test_a_recording_without_messages_leaves_no_file(path: Path) -> None:
+    RecordingWriter(path).close()
+    assert not path.exists()
 
 
 def test_a_disk_that_refuses_is_named() -> None:
