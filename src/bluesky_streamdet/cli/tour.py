@@ -15,7 +15,6 @@ from bluesky.plans import scan
 from numpy.typing import NDArray
 from ophyd.sim import SynAxis
 from rich.console import Console
-from rich.syntax import Syntax
 from rich.table import Table
 
 from bluesky_streamdet.cli.inspect import ledger_table
@@ -133,11 +132,10 @@ class Tour:
         self._console.print(table)
         last = runs[-1].series
         self._console.print(ledger_table(last.ledger))
-        self._console.print(f"picture   {self._picture}", soft_wrap=True, highlight=False)
-        self._console.print(f"file      {last.file}", soft_wrap=True, highlight=False)
-        code = f'import h5py, hdf5plugin\nframes = h5py.File("{last.file}")["/entry/data/data"]'
-        self._console.print(Syntax(code, "python", background_color="default", word_wrap=False))
-        self._console.print(f"or        streamdet inspect {last.file}", soft_wrap=True, highlight=False)
+        self._say(f"picture    {self._picture}")
+        self._say(f"file       {last.file}")
+        self._say(f"verdict    streamdet inspect {last.file}")
+        self._say(f'in Python  import h5py, hdf5plugin; frames = h5py.File("{last.file}")["/entry/data/data"]')
 
     def _wait_for_interrupt(self, beamline: LocalBeamline) -> None:
         code = (
@@ -147,13 +145,17 @@ class Tour:
             "from bluesky_streamdet.devices.classic import StreamDetector\n"
             f'eiger = StreamDetector(name="eiger", url="{beamline.service_url}", driver="{beamline.simulator.control}")'
         )
-        self._console.print(f"\nlive page {beamline.service.url}/#key={beamline.service.api_key}", soft_wrap=True)
-        self._console.print(Syntax(code, "python", background_color="default", word_wrap=False))
-        self._console.print("Ctrl-C ends it all.")
+        self._say(
+            f"\nlive page  {beamline.service_url}/#key={beamline.service.api_key}\n\n{code}\n\nCtrl-C ends it all."
+        )
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             self._console.print("ended")
+
+    def _say(self, text: str) -> None:
+        """Print without breaking lines, so that they can be copied."""
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def _doing(self, what: str) -> _Step:
         return _Step(self._console, what)
