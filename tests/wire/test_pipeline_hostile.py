@@ -15,8 +15,10 @@ import pytest
 
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.report import resident_megabytes
-from tests.wire.streams import Client, Rig, Stream, balanced, holds, numbers_of
+from bluesky_streamdet.streaming.sender import Sender
+from tests.wire.streams import Client, Rig, Stream, balanced, holds, numbers_of, until
 
 Rigs = Callable[..., Rig]
 PIXELS = bytes(48)
@@ -160,7 +162,7 @@ def test_noise_of_any_kind_is_survived(rigs: Rigs, codec: str) -> None:
     client.close()
 
     assert balanced(rig.last.ledger)
-    rig.pipeline.arm(__import__("bluesky_streamdet.streaming.messages", fromlist=["ArmRequest"]).ArmRequest())
+    rig.pipeline.arm(ArmRequest())
     assert holds(rig.run(Stream(codec).whole(range(10, 13))), range(10, 13))
 
 
@@ -241,8 +243,6 @@ def test_a_message_that_is_too_large_is_not_taken(rigs: Rigs) -> None:
             except ConnectionResetError:
                 closed.append(True)
 
-        from tests.wire.streams import until
-
         until(lambda: closed, read, "the end of the connection")
 
     assert resident_megabytes() - before < 50
@@ -256,8 +256,6 @@ def test_a_stranger_at_the_port_is_no_harm(rigs: Rigs) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
             stranger.sendall(os.urandom(200))
     rig.turn()
-    from bluesky_streamdet.streaming.sender import Sender
-
     with Sender(rig.pipeline.source.addresses[0], bind=False) as sender:
         rig.senders.append(sender)
         rig.until(sender.has_peer)

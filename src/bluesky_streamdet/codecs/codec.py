@@ -120,6 +120,11 @@ def check_number(number: int, what: str) -> int:
     return number
 
 
+def plain(value: Any) -> Any:
+    """`value` as JSON can say it: arrays become nested lists, NumPy's scalars Python's."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
 def json_of(decoder: msgspec.json.Decoder[Any], part: Buffer) -> Any:
     """What `decoder` reads in `part`. Raises `MalformedMessage` for anything that it cannot read."""
     try:

@@ -30,6 +30,7 @@ from bluesky_streamdet.codecs.codec import (
     check_payload,
     checked_format,
     json_of,
+    plain,
 )
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, SeriesEnd, SeriesStart
@@ -203,12 +204,14 @@ class Encoder:
         tables = {name: start.metadata[name] for name in TABLES.values() if name in start.metadata}
         detail = "all" if len(tables) == len(TABLES) else "basic"
         header = {"htype": "dheader-1.0", "series": int(start.series or 0), "header_detail": detail}
-        plain = {
-            self._originals.get(name, name): value
+        settings = {
+            self._originals.get(name, name): plain(value)
             for name, value in start.metadata.items()
             if name not in tables and name != "header_appendix"
         }
-        parts: Message = [msgspec.json.encode(header), msgspec.json.encode(plain)]
+        if start.frames is not None and "nimages" not in settings:
+            settings |= {"nimages": start.frames, "ntrigger": 1}
+        parts: Message = [msgspec.json.encode(header), msgspec.json.encode(settings)]
         if detail == "all":
             for htype, name in TABLES.items():
                 parts += _encoded_table(htype, tables[name])

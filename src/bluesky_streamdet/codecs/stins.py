@@ -18,7 +18,15 @@ import msgspec
 import numpy as np
 from typing_extensions import Buffer
 
-from bluesky_streamdet.codecs.codec import LARGEST_NUMBER, FormatChecker, Message, check_number, check_payload, json_of
+from bluesky_streamdet.codecs.codec import (
+    LARGEST_NUMBER,
+    FormatChecker,
+    Message,
+    check_number,
+    check_payload,
+    json_of,
+    plain,
+)
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
 
@@ -92,7 +100,7 @@ class Encoder:
 
     def start(self, start: SeriesStart) -> Message:
         header = {"htype": "header", "msg_number": self._next(), "filename": start.filename or ""}
-        settings = {name: _plain(value) for name, value in start.metadata.items()}
+        settings = {name: plain(value) for name, value in start.metadata.items()}
         if not start.save:
             settings["save_raw"] = False
         if start.frames is not None:
@@ -123,8 +131,3 @@ class Encoder:
         number = self._count
         self._count += 1
         return number
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON can say it: arrays become nested lists, NumPy's scalars Python's."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -15,7 +15,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from bluesky_streamdet.core.errors import ConfigError, ServiceUnreachable
+from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.drivers import UNLIMITED
@@ -61,7 +61,7 @@ class Acquisition:
         Raises `ServiceUnreachable`, `Busy`, `PathRefused` or `FileTaken`; then nothing has changed.
         """
         with self._lock:
-            self.close()
+            self._close_left_open()
             self._name, self._frames_per_event, self._listener = name, frames_per_event, listener
             self._interrupted = False
             self._described = None
@@ -154,12 +154,11 @@ class Acquisition:
             failed, short = file.failed, file.short
             file.end_waits()
             try:
-                self.setup.driver.disarm()
-                report = self._end_series(client, file, abort=short)
-            except ServiceUnreachable as error:
+                report = self._disarm_and_end(client, file, abort=short)
+            except StreamdetError as error:
                 if not failed:
                     raise
-                log.warning("detector %s: the series could not be ended: %s", self._name, error)
+                log.warning("detector %s: the end of a run that had failed: %s", self._name, error)
                 return
             finally:
                 self._client = None
@@ -241,7 +240,12 @@ class Acquisition:
         client, file = self._client, self.file
         if client is None or file is None:
             return float("nan")
-        header, pixels = client.frame()
+        try:
+            header, pixels = client.frame()
+        except StreamdetError as error:
+            # The frame itself is in the file; the plan need not fail for a number in a table.
+            log.warning("detector %s: no total of the latest frame: %s", self._name, error)
+            return float("nan")
         return counts(pixels) if header.series == file.report.id else float("nan")
 
     def __repr__(self) -> str:
@@ -266,6 +270,13 @@ class Acquisition:
         interrupted = self._interrupted
         self._take_back_dropped(file)
         return self._next_file() if file.leftover(handed_out=handed_out or interrupted) else file
+
+    def _close_left_open(self) -> None:
+        """End a run that nobody ended, such as one that RunEngine halted; what was wrong with it is no concern of the next."""
+        try:
+            self.close()
+        except StreamdetError as error:
+            log.warning("detector %s: the end of the run before: %s", self._name, error)
 
     def _take_back_dropped(self, file: RunFile) -> None:
         if self._interrupted:
@@ -305,6 +316,14 @@ class Acquisition:
         watch = SeriesWatch(client, client.arm(request))
         watch.listen(self._listener)
         return RunFile(watch, choice, self._frames_per_event, events_before)
+
+    def _disarm_and_end(self, client: Client, file: RunFile, *, abort: bool) -> SeriesReport:
+        """End the series even if the detector can't be disarmed: a service that stays armed refuses the next run."""
+        try:
+            self.setup.driver.disarm()
+        finally:
+            report = self._end_series(client, file, abort=abort)
+        return report
 
     def _end_series(self, client: Client, file: RunFile, *, abort: bool, keep: int | None = None) -> SeriesReport:
         """Stop or abort the series of a file, and wait until it is closed."""

@@ -180,7 +180,8 @@ class Pipeline:
             if output.blocked:
                 output.wait(LONGEST_BLOCK)
                 output.flush()
-        self._stalled += self._clock() - before
+        if self.state is not State.FINISHING:  # A stop has to end, whatever a client does.
+            self._stalled += self._clock() - before
         return False
 
     def _take_all(self) -> bool:

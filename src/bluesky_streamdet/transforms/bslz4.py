@@ -20,6 +20,10 @@ from typing_extensions import Buffer
 from bluesky_streamdet.core.errors import MalformedMessage, MissingLibrary
 
 HEADER = struct.Struct(">QI")
+LARGEST_BLOCK = 1 << 30
+"""Bytes. Usual are 8192; beyond this, bitshuffle's own counter overflows."""
+LZ4_AT_BEST = 255
+"""No byte of LZ4 says more than so many bytes. What claims to is a bomb."""
 _block_size = struct.Struct(">I").unpack_from
 
 
@@ -35,8 +39,10 @@ def verify(blob: Buffer, nbytes: int, itemsize: int) -> None:
     total, block = HEADER.unpack_from(view)
     if total != nbytes:
         raise MalformedMessage("compressed blob of another size", f"it says {total} bytes, the header {nbytes}")
-    if block == 0 or block % (8 * itemsize):
+    if not 0 < block <= LARGEST_BLOCK or block % (8 * itemsize):
         raise MalformedMessage("compressed blob with an impossible block size", f"{block}")
+    if nbytes > LZ4_AT_BEST * size:
+        raise MalformedMessage("compressed blob too short", f"{size} bytes cannot hold {nbytes}")
     tail = nbytes % (8 * itemsize)
     end = size - tail
     position = HEADER.size

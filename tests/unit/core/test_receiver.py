@@ -1,4 +1,4 @@
-"""What makes up a series, by example. Messages of numbered streams are written h (header), e (end) or the frame number."""
+"""What makes up a series, by example."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_is_owed_is_awaited_no_longer_than_allowed() -> None:
     station.wait(1.99)
     assert station.receiver.state is State.FINISHING
     station.wait(0.01)
-    assert station.outcomes == [(Outcome.INCOMPLETE, "; 2 frames are missing (numbers 1-2)")]
+    assert station.outcomes == [(Outcome.INCOMPLETE, "2 frames are missing (numbers 1-2)")]
 
 
 def test_frames_that_come_after_that_are_told_from_a_new_series() -> None:
@@ -114,7 +114,7 @@ def test_a_series_that_was_announced_longer_than_it_is() -> None:
     station = Station()
     station.receive(SeriesStart(None, 10, frames=100))
     station.numbered("11:0 12:1 13:e")
-    assert station.outcomes == [(Outcome.INCOMPLETE, "; 98 of 100 frames are missing")]
+    assert station.outcomes == [(Outcome.INCOMPLETE, "98 of 100 frames are missing")]
 
 
 def test_who_arms_may_leave_the_length_open() -> None:
@@ -146,9 +146,7 @@ def test_a_stop_that_names_none_waits_for_silence() -> None:
     assert station.receiver.state is State.FINISHING
     station.wait(0.01)
     assert station.sink.numbers == [[0, 1]]
-    assert station.outcomes == [
-        (Outcome.INCOMPLETE, "stopped by request; 99998 of 100000 frames are missing")
-    ]
+    assert station.outcomes == [(Outcome.INCOMPLETE, "stopped by request; 99998 of 100000 frames are missing")]
 
 
 def test_an_end_after_a_stop_says_what_is_owed() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bluesky_streamdet.core.events import Frame, SeriesStart
@@ -91,7 +91,7 @@ class World:
         self._orders += 1
         return Order(f"unarmed-{self._orders}", quiet=QUIET) if self._unarmed else None
 
-    def play(self, steps: list[Step]) -> None:
+    def play(self, steps: Sequence[Step]) -> None:
         for step in steps:
             self.now += 0.01
             if isinstance(step, tuple):

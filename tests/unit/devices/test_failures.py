@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import bluesky.plans as bp
+import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.utils import FailedStatus
 
-from bluesky_streamdet.core.errors import DeadlineExceeded, FramesLost, ServiceUnreachable
+from bluesky_streamdet.core.errors import DeadlineExceeded, FramesLost, RequestRefused, ServiceUnreachable
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.plans import fly
-from tests.scripted import DTYPE, SHAPE, Documents, ScriptedService, detector
+from tests.scripted import DTYPE, SHAPE, Documents, ScriptedClient, ScriptedService, detector
 
 pytestmark = pytest.mark.allow_error_log
 FACES = pytest.mark.parametrize("face", ["classic", "async"])
@@ -93,6 +94,51 @@ def test_the_service_was_restarted_between_runs(RE: RunEngine, service: Scripted
     RE(bp.count([det], 1))
     service.die()
     _check_the_next_run_works(RE, service, det)
+
+
+class Stuck(RequestRefused):
+    """What a driver of somebody's own raises."""
+
+
+@FACES
+def test_a_detector_that_can_not_be_disarmed_leaves_the_service_ready(
+    RE: RunEngine, service: ScriptedService, face: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    det = detector(face, service)
+
+    def refuse() -> None:
+        raise Stuck("The detector does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "disarm", refuse)
+        with pytest.raises((Stuck, FailedStatus), match="does not answer"):
+            RE(bp.count([det], 1))
+    _check_the_next_run_works(RE, service, det)
+
+
+@FACES
+def test_a_total_that_can_not_be_had_fails_nothing(
+    RE: RunEngine, service: ScriptedService, face: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(client: object) -> None:
+        raise RequestRefused("No frame has come yet.")
+
+    monkeypatch.setattr(ScriptedClient, "frame", refuse)
+    det, documents = detector(face, service), Documents()
+    RE(bp.count([det], 1), documents)
+    data = documents.of("event")[0]["data"]
+    assert np.isnan(data["det_total" if face == "classic" else "det-total"])
+
+
+def test_a_run_that_nobody_ended_does_not_hinder_the_next(service: ScriptedService) -> None:
+    acquisition = detector("classic", service)._acquisition
+    acquisition.open("det", 1)
+    acquisition.start(1, 0.1, step=True)
+    service.lose(1)
+    acquisition.open("det", 1)
+    assert service.last is not None
+    assert service.last.outcome is Outcome.INCOMPLETE
+    acquisition.close()
 
 
 def _check_the_next_run_works(RE: RunEngine, service: ScriptedService, det: object) -> None:

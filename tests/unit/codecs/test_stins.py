@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bluesky_streamdet.catalog import CODECS
+from bluesky_streamdet.codecs import stins
+from bluesky_streamdet.codecs.codec import LARGEST_NUMBER, Message
+from bluesky_streamdet.core.errors import MalformedMessage
+from bluesky_streamdet.core.events import SeriesStart
+from bluesky_streamdet.testing.decoder_contract import DecoderContract
+from tests.unit.codecs.buffers import BUFFERS
+
+
+class TestStins(DecoderContract):
+    codec = CODECS["stins"]
+    by_hand = Path(__file__).parents[2] / "data/stins-by-hand.yaml"
+    buffers = BUFFERS
+
+
+IMAGE = b'{"htype":"image","msg_number":1,"frame":0,"shape":[4,2],"type":"uint8","compression":"none"%s}'
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ([IMAGE % b"", b"1234567"], "payload too short"),
+        ([IMAGE % b"", b"123456789"], "payload too long"),
+        ([IMAGE % b"", b"1234", b"5678"], "wrong number of parts"),
+        ([IMAGE % b',"chunks":[2,2]', b"12345678"], "wrong number of parts"),
+        ([IMAGE % b',"chunks":[3,2]', b"123456", b"78"], "impossible chunks"),
+        ([IMAGE % b',"chunks":[4,1]', b"1234", b"5678"], "impossible chunks"),
+        ([IMAGE % b',"chunks":[0,2]', b"12345678"], "impossible chunks"),
+        ([IMAGE % b',"shape":[4,0]', b""], "impossible shape"),
+        ([IMAGE % b',"shape":[]', b"1"], "impossible shape"),
+        ([IMAGE % b',"shape":[1,1,1,2,4]', b"12345678"], "impossible shape"),
+        ([IMAGE % b',"shape":[1000000000,1000000000]', b""], "shape too large"),
+        ([IMAGE % b',"type":"complex64"', b"12345678"], "unknown pixel type"),
+        ([IMAGE % b',"compression":"cbf"', b"12345678"], "unknown compression"),
+        ([IMAGE % b',"compression":"bslz4"', b"12345678"], "compressed blob too short"),
+        ([IMAGE % b',"frame":-1', b"12345678"], "impossible frame number"),
+        ([IMAGE % b',"msg_number":-1', b"12345678"], "impossible msg_number"),
+        ([IMAGE % b',"msg_number":"1"', b"12345678"], "header without what it needs"),
+        ([b'{"htype":"header","msg_number":1,"filename":"x"}', b"[1]"], "header without what it needs"),
+        ([b'{"htype":"series_end","msg_number":1}', b""], "wrong number of parts"),
+        ([b"image"], "header is no JSON"),
+        ([], "empty message"),
+    ],
+)
+def test_each_fault_has_its_reason(parts: Message, reason: str) -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        stins.Decoder().decode(parts, 0)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("nframes", [b"0", b"-3", b"true", b"null", b'"7"', b"2.5", str(LARGEST_NUMBER).encode()])
+def test_an_impossible_number_of_frames_announces_nothing(nframes: bytes) -> None:
+    parts = [b'{"htype":"header","msg_number":1,"filename":"x"}', b'{"nframes":%s}' % nframes]
+    (start,) = stins.Decoder().decode(parts, 0)
+    assert isinstance(start, SeriesStart) and start.frames is None
+
+
+def test_the_encoder_numbers_its_messages_and_asks_for_no_file() -> None:
+    encoder, decoder = stins.Encoder(), stins.Decoder()
+    for position in range(3):
+        (start,) = decoder.decode(encoder.start(SeriesStart(save=False)), 0)
+        assert start == SeriesStart(None, position, "", save=False)
