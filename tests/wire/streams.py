@@ -96,7 +96,7 @@ class Rig:
     ) -> None:
         self.directory = directory
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.senders = [Sender(LOOPBACK, kind=kind) for _ in range(senders)]  # type: ignore[arg-type]
+        self.senders = [Sender(LOOPBACK, kind=kind, linger=0) for _ in range(senders)]  # type: ignore[arg-type]
         self.config = DataPlaneConfig.model_validate(
             {
                 "detector": "eiger",
@@ -111,6 +111,7 @@ class Rig:
             }
         )
         self.changes = 0
+        self._clients: list[Client] = []
         try:
             self.pipeline = Pipeline(self.config, self.context, clock, self._note_change)
         except BaseException:
@@ -132,6 +133,16 @@ class Rig:
         """Send, turning the pipeline when there is no room."""
         for message in messages:
             self.until(lambda message=message: self.senders[sender].offer(message), "room for a message")
+
+    def client(self, output: int = 0, queue: int = 1000, *, connected: bool = True) -> Client:
+        """Somebody at one of the outputs, whose connection has been noticed; closed with everything else."""
+        port = self.pipeline.outputs[output]
+        before = port.report().clients
+        client = Client(self.context, port.address, port.config.kind, queue)
+        self._clients.append(client)
+        if connected:
+            self.until(lambda: port.report().clients > before, "the connection of a client")
+        return client
 
     def run(self, messages: Sequence[Message]) -> SeriesReport:
         """Send what makes one series, and wait for its end."""
@@ -169,6 +180,8 @@ class Rig:
         self._close_sockets()
 
     def _close_sockets(self) -> None:
+        for client in self._clients:
+            client.close()
         for sender in self.senders:
             sender.close()
         self.context.term()

@@ -18,7 +18,7 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.report import resident_megabytes
 from bluesky_streamdet.streaming.sender import Sender
-from tests.wire.streams import Client, Rig, Stream, balanced, holds, numbers_of, until
+from tests.wire.streams import Rig, Stream, balanced, holds, numbers_of, until
 
 Rigs = Callable[..., Rig]
 PIXELS = bytes(48)
@@ -152,14 +152,13 @@ def test_noise_of_any_kind_is_survived(rigs: Rigs, codec: str) -> None:
     """Valid messages with some bytes changed, parts lost, swapped or doubled."""
     rig = rigs(codec=codec, outputs=[{"address": "tcp://127.0.0.1:*"}], wait={"quiet_seconds": 0.2})
     stream, dice = Stream(codec), random.Random(7)
-    client = Client(rig.context, rig.pipeline.outputs[0].address)
+    client = rig.client()
     for _ in range(40):
         for message in stream.whole(range(5), filename="x", shape=(8, 6)):
             rig.send([_spoilt(message, dice)])
             rig.turn(0)
             client.take(wait=0)
     rig.until(lambda: rig.state is State.IDLE)
-    client.close()
 
     assert balanced(rig.last.ledger)
     rig.pipeline.arm(ArmRequest())
@@ -201,14 +200,12 @@ HOSTILE_SETTINGS = [
 @pytest.mark.parametrize("settings", HOSTILE_SETTINGS, ids=lambda text: text[:30].decode())
 def test_settings_cost_no_frame(rigs: Rigs, settings: bytes) -> None:
     rig, stream = rigs(outputs=[{"address": "tcp://127.0.0.1:*"}]), Stream()
-    client = Client(rig.context, rig.pipeline.outputs[0].address)
-    rig.until(lambda: rig.pipeline.outputs[0].report().clients)
+    client = rig.client()
     messages = stream.whole(range(5))
     messages[0].append(settings)
     rig.send(messages)
     rig.until(lambda: rig.pipeline.last is not None)
     headers = client.rest(rig.turn)
-    client.close()
 
     # As malformed they are counted, and the series goes on without a header.
     assert numbers_of(rig.last) == list(range(5))

@@ -56,7 +56,6 @@ class _Table(TyperGroup):
 app = typer.Typer(
     cls=_Table,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -272,7 +272,7 @@ class Acquisition:
         return self._next_file() if file.leftover(handed_out=handed_out or interrupted) else file
 
     def _close_left_open(self) -> None:
-        """End a run that nobody ended, such as one that RunEngine halted; what was wrong with it is no concern of the next."""
+        """End a run that nobody ended, such as one that RunEngine halted; its faults are no concern of the next."""
         try:
             self.close()
         except StreamdetError as error:
