@@ -129,7 +129,7 @@ class Rig:
     def until(self, condition: Callable[[], Any], what: str = "what the test waits for") -> None:
         until(condition, self.turn, what)
 
-    def send(self, messages: Sequence[Message], sender: int = 0) -> None:
+    def send(self, messages: Sequence[Sequence[Buffer]], sender: int = 0) -> None:
         """Send, turning the pipeline when there is no room."""
         for message in messages:
             self.until(lambda message=message: self.senders[sender].offer(message), "room for a message")
@@ -144,7 +144,7 @@ class Rig:
             self.until(lambda: port.report().clients > before, "the connection of a client")
         return client
 
-    def run(self, messages: Sequence[Message]) -> SeriesReport:
+    def run(self, messages: Sequence[Sequence[Buffer]]) -> SeriesReport:
         """Send what makes one series, and wait for its end."""
         last = self.pipeline.last
         self.send(messages)

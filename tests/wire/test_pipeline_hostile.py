@@ -6,8 +6,7 @@ import json
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import h5py
@@ -22,19 +21,6 @@ from tests.wire.streams import Rig, Stream, balanced, holds, numbers_of, until
 
 Rigs = Callable[..., Rig]
 PIXELS = bytes(48)
-
-
-@pytest.fixture
-def rigs(tmp_path: Path) -> Iterator[Rigs]:
-    made: list[Rig] = []
-
-    def make(**options: Any) -> Rig:
-        made.append(Rig(tmp_path / "data", **options))
-        return made[-1]
-
-    yield make
-    for rig in made:
-        rig.close()
 
 
 def stins(**changes: Any) -> bytes:

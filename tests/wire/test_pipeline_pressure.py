@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,19 +18,6 @@ Rigs = Callable[..., Rig]
 LOOPBACK = "tcp://127.0.0.1:*"
 LARGE = (512, 1024)
 """A frame of 1 MiB."""
-
-
-@pytest.fixture
-def rigs(tmp_path: Path) -> Iterator[Rigs]:
-    made: list[Rig] = []
-
-    def make(**options: Any) -> Rig:
-        made.append(Rig(tmp_path / "data", **options))
-        return made[-1]
-
-    yield make
-    for rig in made:
-        rig.close()
 
 
 def stall(rig: Rig, clock: Clock, seconds: float) -> None:

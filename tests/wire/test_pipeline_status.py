@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
+from collections.abc import Callable
 
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.streaming.messages import ArmRequest, Status
 from tests.wire.streams import Clock, Rig, Stream
 
 Rigs = Callable[..., Rig]
-
-
-@pytest.fixture
-def rigs(tmp_path: Path) -> Iterator[Rigs]:
-    made: list[Rig] = []
-
-    def make(**options: Any) -> Rig:
-        made.append(Rig(tmp_path / "data", **options))
-        return made[-1]
-
-    yield make
-    for rig in made:
-        rig.close()
 
 
 def test_revisions_grow(rigs: Rigs) -> None:

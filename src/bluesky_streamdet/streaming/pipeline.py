@@ -132,8 +132,9 @@ class Pipeline:
         """Take what has come, waiting up to `wait` seconds for something; carry out what follows."""
         idle = not self._take_all()
         if idle:
-            self._flush_if_due(idle=True)
-            if self._poll(wait):
+            # What was just made readable is news, which must not wait for more frames.
+            news = self._flush_if_due(idle=True)
+            if self._poll(0.0 if news else wait):
                 self._take_all()
         self._tick()
 
@@ -292,9 +293,10 @@ class Pipeline:
             return None
         return self._flushed_at + SHORTEST_FLUSH
 
-    def _flush_if_due(self, *, idle: bool) -> None:
+    def _flush_if_due(self, *, idle: bool) -> bool:
+        """Flush if it is time. True when more frames are readable than before."""
         if self._dirty_since is None or self.recorder is None:
-            return
+            return False
         now = self._clock()
         late = now - self._dirty_since >= self.config.files.flush_seconds
         if late or (idle and now - self._flushed_at >= SHORTEST_FLUSH):
@@ -304,6 +306,8 @@ class Pipeline:
             self._account(now)
             if changed:
                 self._on_change()
+            return changed
+        return False
 
     # Series that nobody armed.
 

@@ -74,7 +74,7 @@ class DataPlane:
         while not self._quitting:
             while (request := self._link.receive()) is not None:
                 self._answer(request)
-            self._pipeline.turn(HEARTBEAT / 2)
+            self._pipeline.turn(QUICKEST_REPORT if self._changed else HEARTBEAT / 2)
             self._report_if_due()
             if os.getppid() != self._parent:
                 log.warning("the control plane is gone; draining and ending")

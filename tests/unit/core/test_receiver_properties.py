@@ -168,6 +168,8 @@ def _payload(one: Frame) -> bytes:
 def _check_clean_series(world: World, sender: Sender, frames: int) -> None:
     """A series that nothing happens to is complete, with its frames in order."""
     header, *rest = sender.series(frames)
+    assert isinstance(header, SeriesStart)
+    header.filename = "clean"  # not to be taken for the header before it, sent once more
     world.play([header, *rest])
     world.play([("wait", 5.0)] * 20)
     sink = world.sink
