@@ -95,7 +95,9 @@ def test_kill_at_a_random_moment(tmp_path: Path, seed: int, way: dict[str, Any])
             for message in stream.whole(range(50), **way):
                 plane.until(lambda message=message: sender.offer(message), "room for a message")
             # Frames of the killed series may come first, as one of its own without a header.
-            plane.until(lambda: any(one.ledger.written == 50 and one.outcome for one in plane.series.values()), "the end")
+            plane.until(
+                lambda: any(one.ledger.written == 50 and one.outcome for one in plane.series.values()), "the end"
+            )
         finally:
             plane.close()
     assert list(plane.series.values())[-1].outcome is Outcome.COMPLETE

@@ -92,10 +92,10 @@ class Control:
         await self._supervisor.ask(SetLogLevel(level=level))
         logging.getLogger("bluesky_streamdet").setLevel(level)
 
-    async def frame(self) -> Frame:
-        """The latest frame and its encoded parts. Raises `NoFrame`."""
+    async def frame(self, max_age: float = FRAME_AGE) -> Frame:
+        """The latest frame, or one that was the latest `max_age` seconds ago, and its parts. Raises `NoFrame`."""
         async with self._fetching:
-            if self._frame is None or self._clock() - self._frame_at >= FRAME_AGE:
+            if self._frame is None or self._clock() - self._frame_at >= max_age:
                 answer, parts = await self._supervisor.ask(GetFrame())
                 self._frame = (answer.frame, parts) if answer.frame is not None else None
                 self._frame_at = self._clock()

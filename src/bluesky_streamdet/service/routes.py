@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bluesky_streamdet.service import frames
 from bluesky_streamdet.service.board import StatusBoard
-from bluesky_streamdet.service.control import Control, LogLevel
+from bluesky_streamdet.service.control import FRAME_AGE, Control, LogLevel
 from bluesky_streamdet.service.gate import PROTOCOL
 from bluesky_streamdet.service.problems import ErrorBody
 from bluesky_streamdet.service.serieslog import SeriesLog
@@ -111,10 +111,11 @@ async def frame(
     accept: Annotated[str, Header()] = "*/*",
     form: Annotated[str | None, Query(alias="format", pattern=f"^({'|'.join(frames.FORMS)})$")] = None,
     downsample: Annotated[int, Query(ge=1, le=256)] = 1,
+    max_age: Annotated[float, Query(ge=0, le=10, description="seconds; 0 for the very latest")] = FRAME_AGE,
 ) -> Response:
     """The latest frame, by Accept or ?format=: a picture or its pixels, taken together in blocks by `downsample`."""
     name = form or frames.choose(accept)
-    report, parts = await control.frame()
+    report, parts = await control.frame(max_age)
     body = await asyncio.to_thread(frames.encode, name, report, parts, downsample)
     return Response(body, media_type=frames.FORMS[name].media_type, headers=frames.headers_of(report))
 
