@@ -53,7 +53,7 @@ class Plane:
 
     def take(self, wait: float = 0.0) -> None:
         """Take what the process has said."""
-        while self._socket.poll(1000 * wait):
+        while self._socket.poll(round(1000 * wait)):
             parts = self._socket.recv_multipart()
             answer = Answer.model_validate_json(parts[0])
             if answer.number is not None:

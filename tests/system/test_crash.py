@@ -32,7 +32,7 @@ def rows_in_file(report: SeriesReport) -> int:
     """How many frames are readable; each of them must be what was sent."""
     assert report.file is not None
     assert report.data is not None
-    numbers = read_frames(report.file, NUMBERS)
+    numbers = read_frames(report.file, NUMBERS).tolist()
     rows = read_frames(report.file).reshape(-1, *report.data.shape)[: len(numbers)]
     assert len(rows) == len(numbers)
     assert np.array_equal(rows, pictures(numbers, report.data.shape, report.data.dtype)), report.file
@@ -105,29 +105,27 @@ def test_kill_at_a_random_moment(tmp_path: Path, seed: int, way: dict[str, Any])
         rows_in_file(report)
 
 
-def test_kill_with_events_and_late_parameters(tmp_path: Path) -> None:
-    dice = random.Random(5)
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_kill_with_events_and_late_parameters(tmp_path: Path, seed: int) -> None:
     with Sender(LOOPBACK, linger=0) as sender:
-        for attempt in range(3):
-            plane = Plane(configuration(tmp_path, sender.address))
-            try:
-                request = ArmRequest(id=f"s{attempt}", frames_per_event=7, metadata={"sample": "LaB6"})
-                plane.ask(Arm(request=request))
-                stream = Stream()
-                for number, message in enumerate([stream.start(), *map(stream.frame, range(dice.randrange(30, 90)))]):
-                    plane.until(lambda message=message: sender.offer(message), "room for a message")
-                    if number == 20:
-                        plane.until(lambda: plane.series[request.id or ""].ledger.written > 0, "a frame")
-                        assert plane.ask(SetParameters(parameters={"late": attempt}))[0].problem is None
-                plane.kill(signal.SIGKILL)
-                plane.wait()
-                report = plane.series[f"s{attempt}"]
-                assert rows_in_file(report) >= report.ledger.written > 0
-                said = inspect(Path(str(report.file)))
-                assert said.outcome is None
-                assert said.journal, "parameters that came late lie beside the file"
-                with open_to_read(str(report.file)) as file:
-                    sample = file["/entry/instrument/eiger/collection/parameters/sample"].asstr()[()]
-                assert sample == "LaB6"
-            finally:
-                plane.close()
+        plane = Plane(configuration(tmp_path, sender.address))
+        try:
+            plane.ask(Arm(request=ArmRequest(id="s1", frames_per_event=7, metadata={"sample": "LaB6"})))
+            stream = Stream()
+            frames = (stream.frame(number) for number in range(random.Random(seed).randrange(30, 90)))
+            for number, message in enumerate([stream.start(), *frames]):
+                plane.until(lambda message=message: sender.offer(message), "room for a message")
+                if number == 20:
+                    plane.until(lambda: plane.series["s1"].ledger.written > 0, "a frame")
+                    assert plane.ask(SetParameters(parameters={"late": 1}))[0].problem is None
+            plane.kill(signal.SIGKILL)
+            plane.wait()
+            report = plane.series["s1"]
+        finally:
+            plane.close()
+    assert rows_in_file(report) >= report.ledger.written > 0
+    said = inspect(Path(str(report.file)))
+    assert said.outcome is None
+    assert said.journal, "parameters that came late lie beside the file"
+    with open_to_read(str(report.file)) as file:
+        assert file["/entry/instrument/eiger/collection/parameters/sample"].asstr()[()] == "LaB6"

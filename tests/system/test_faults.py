@@ -173,11 +173,10 @@ def test_a_client_that_never_reads_holds_up_no_end(bench: Bench, overflow: str) 
     bench.client(plane, queue=1)
     stream = Stream()
     bench.send(plane, [stream.start()])
-    sent = 0
-    while sent < 60 and bench.sender.offer(message := stream.frame(sent, shape=(512, 1024)), 1):
-        sent += 1
+    for number in range(60):
+        if not bench.sender.offer(stream.frame(number, shape=(512, 1024)), 1):
+            break
         plane.take()
-    del message
     plane.kill(signal.SIGTERM)
 
     assert plane.wait() == 0

@@ -203,6 +203,17 @@ def test_settings_cost_no_frame(rigs: Rigs, settings: bytes) -> None:
     assert holds(rig.run(stream.whole(range(2))), range(2))
 
 
+def test_a_header_that_is_too_large_is_not_read(rigs: Rigs) -> None:
+    rig, stream = rigs(), Stream()
+    numbers = b'{"a": [' + b"1," * (10 << 20) + b"1]}"
+    before = resident_megabytes()
+    report = rig.run([stream.start(), [*stream.start(), numbers], [numbers], stream.frame(0), stream.end()])
+
+    assert report.ledger.malformed == {"header too large": 2}
+    assert report.ledger.written == 1
+    assert resident_megabytes() - before < 100
+
+
 def test_a_message_that_is_too_large_is_not_taken(rigs: Rigs) -> None:
     """Who announces a terabyte in ZeroMQ's own framing is disconnected, and nothing is allocated."""
     rig = rigs(senders=0, source={"endpoints": ["tcp://127.0.0.1:*"], "bind": True})

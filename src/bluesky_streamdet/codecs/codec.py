@@ -23,6 +23,8 @@ Message = list[Buffer]
 
 LARGEST_FRAME = 1 << 30
 """Bytes of a decoded frame beyond which a header is taken for an error."""
+LARGEST_HEADER = 16 << 20
+"""Bytes of JSON beyond which nothing reads it: decoded, it takes ten times the memory."""
 MOST_DIMENSIONS = 4
 LARGEST_NUMBER = 1 << 53
 """JSON's safe integers end here, so that no honest counter exceeds it."""
@@ -127,6 +129,8 @@ def plain(value: Any) -> Any:
 
 def json_of(decoder: msgspec.json.Decoder[Any], part: Buffer) -> Any:
     """What `decoder` reads in `part`. Raises `MalformedMessage` for anything that it cannot read."""
+    if (size := memoryview(part).nbytes) > LARGEST_HEADER:
+        raise MalformedMessage("header too large", f"{size} bytes")
     try:
         return decoder.decode(part)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

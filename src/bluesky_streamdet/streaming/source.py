@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from bluesky_streamdet.codecs.codec import LARGEST_FRAME
+from bluesky_streamdet.codecs.codec import LARGEST_FRAME, LARGEST_HEADER
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.streaming.config import SourceConfig
 from bluesky_streamdet.streaming.messages import SourceReport
@@ -88,7 +88,7 @@ class Source:
             while taken < most and nbytes < most_bytes:
                 # Twice as fast as `recv_multipart`, which asks the socket after each part whether there is another.
                 part = receive(zmq.NOBLOCK, copy=False)
-                parts: list[Part] = [part.bytes]
+                parts: list[Part] = [part.bytes if len(part) <= LARGEST_HEADER else part.buffer]
                 while part.more:
                     part = receive(zmq.NOBLOCK, copy=False)
                     parts.append(view := part.buffer)
