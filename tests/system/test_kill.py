@@ -1,4 +1,4 @@
-"""`kill -9` in the middle of a series: what was announced is readable, the series reads interrupted, the next one works."""
+"""`kill -9` in a series: what was announced is readable, the series reads interrupted, the next one works."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bluesky_streamdet.core.events import Frame, SeriesStart
@@ -18,6 +18,9 @@ from tests.unit.core.streams import Kind, Message, Sender, Sink, frame
 
 QUIET = 30.0
 LIMITS = [Limits(), Limits(gap_bytes=2000), Limits(gap_seconds=0, finish_seconds=0, settle_seconds=0)]
+
+repeatable = settings(max_examples=200, derandomize=True)
+"""A run of the tests is no lottery. To look for more, raise the number and drop the second."""
 
 Step = Message | tuple[Any, ...]
 """A message, or what somebody does: ("arm", expected), ("stop", expected), ("abort",), ("wait", s), ("malformed",)."""
@@ -195,22 +198,26 @@ def _tell(kind: Kind, steps: list[Step], limits: Limits, unarmed: bool, frames: 
     world.check_accounts(kind)
 
 
+@repeatable
 @_with_stories(Kind.NUMBERED)
 def test_streams_with_numbered_messages(steps: list[Step], limits: Limits, unarmed: bool, frames: int) -> None:
     _tell(Kind.NUMBERED, steps, limits, unarmed, frames)
 
 
+@repeatable
 @_with_stories(Kind.NAMED)
 def test_streams_with_named_series(steps: list[Step], limits: Limits, unarmed: bool, frames: int) -> None:
     _tell(Kind.NAMED, steps, limits, unarmed, frames)
 
 
+@repeatable
 @_with_stories(Kind.BARE)
 def test_streams_with_frame_numbers_only(steps: list[Step], limits: Limits, unarmed: bool, frames: int) -> None:
     _tell(Kind.BARE, steps, limits, unarmed, frames)
 
 
 @pytest.mark.parametrize("kind", Kind)
+@repeatable
 @given(data=st.data(), limits=st.sampled_from(LIMITS))
 def test_a_clean_series_right_after_the_chaos(kind: Kind, data: st.DataObject, limits: Limits) -> None:
     """Nobody waits, and nobody stops what still runs."""
@@ -235,6 +242,7 @@ def jitters(draw: st.DrawFn, kind: Kind, most: int = 2) -> tuple[list[list[Messa
 
 
 @pytest.mark.parametrize("kind", [Kind.NUMBERED, Kind.NAMED])
+@repeatable
 @given(data=st.data())
 def test_order_of_arrival_changes_nothing(kind: Kind, data: st.DataObject) -> None:
     """With several sockets, headers and ends are overtaken too, and what is of one series stays of it."""
@@ -247,6 +255,7 @@ def test_order_of_arrival_changes_nothing(kind: Kind, data: st.DataObject) -> No
     assert [series.outcome() for series in world.sink.series] == [(Outcome.COMPLETE, "")] * len(sent)
 
 
+@repeatable
 @given(st.lists(st.sets(st.integers(0, 6)), min_size=1, max_size=4), st.booleans())
 def test_numbered_messages_show_what_was_dropped(drops: list[set[int]], patient: bool) -> None:
     """All that was not dropped is delivered; the missing frames are named."""
