@@ -144,11 +144,11 @@ def test_a_client_that_blocks_pushes_back_and_is_named(rigs: Rigs) -> None:
     rig.until(lambda: rig.pipeline.blocked_by is not None)
     assert rig.reporter.status().slow == "output 'live' waits for a client; nobody is connected"
     # No more is taken than a batch; the rest waits at the detector.
-    taken = offer_all(rig, stream.frame(4, shape=LARGE))
-    for _ in range(3):
+    message, taken = stream.frame(4, shape=LARGE), 0
+    for _ in range(5):
+        taken += offer_all(rig, message)
         rig.turn()
     assert taken < 16 + 16 + 20
-    assert not rig.senders[0].offer(stream.frame(4, shape=LARGE))
 
     output = rig.pipeline.outputs[0]
     client = rig.client(connected=False)
@@ -252,21 +252,40 @@ def test_an_abort_when_nothing_runs_takes_nothing_from_slow_clients(rigs: Rigs) 
 def test_clients_get_the_rest_when_the_service_ends(rigs: Rigs) -> None:
     rig, stream = rigs(outputs=[{"address": LOOPBACK}]), Stream()
     output = rig.pipeline.outputs[0]
-    rig.pipeline.send_rest(10)
     client = rig.client(queue=1)
     rig.run(stream.whole(range(40), shape=LARGE))
     assert output.report().queued > 0
     wait = output.wait
-    headers: list[Any] = []
+    got: list[Any] = []
 
     def waiting(milliseconds: int) -> None:
-        headers.append(client.take(wait=1))
+        got.append(client.take(wait=1))
         wait(1)
 
     output.wait = waiting  # type: ignore[method-assign]
     rig.pipeline.send_rest(20)
+
     assert output.report().queued == 0
-    # And no longer than it was given for one that never reads.
+    assert output.report().sent == 40
+
+
+def test_who_never_reads_can_not_hold_up_the_services_end(rigs: Rigs) -> None:
+    clock = Clock()
+    rig, stream = rigs(outputs=[{"address": LOOPBACK}], clock=clock), Stream()
+    output = rig.pipeline.outputs[0]
+    rig.client(queue=1)
+    rig.run(stream.whole(range(40), shape=LARGE))
+    waits: list[int] = []
+
+    def waiting(milliseconds: int) -> None:
+        waits.append(milliseconds)
+        clock.advance(0.3)
+
+    output.wait = waiting  # type: ignore[method-assign]
+    rig.pipeline.send_rest(1)
+
+    assert len(waits) == 4
+    assert output.report().queued > 0
 
 
 def test_no_series_starts_by_itself_while_the_service_ends(rigs: Rigs) -> None:
