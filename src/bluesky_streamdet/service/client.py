@@ -84,7 +84,7 @@ class ServiceClient:
 
     def frame(self) -> tuple[FrameReport, NDArray[Any]]:
         """The very latest frame: which it is, and its pixels. Raises `RequestRefused` when none has come yet."""
-        response = self._ask("GET", "/frame", params={"format": "msgpack", "max_age": 0})
+        response = self._ask("GET", "/frame", params={"format": "msgpack", "max_age": "0"})
         values = msgspec.msgpack.decode(response.content)
         pixels = np.frombuffer(values.pop("data"), values["dtype"]).reshape(values["shape"])
         return FrameReport(**values, encoding="none", chunk=values["shape"]), pixels

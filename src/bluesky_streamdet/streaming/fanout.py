@@ -255,6 +255,9 @@ class _Clients:
         else:
             self._watch.update()
             self.now, self._ever = self._watch.connected, self._watch.ever
+        if self.now < before or self._ever != self._known:
+            # Makes ZeroMQ hear of it too, which otherwise looks only each millisecond, and sends to who has left.
+            self.socket.getsockopt(zmq.EVENTS)
         new, self._known = self._ever != self._known, self._ever
         return (self.now == 0 and before > 0) or (self.now == 1 and new)
 
