@@ -140,10 +140,19 @@ def _obey(detector: SimulatedDetector, stop: threading.Event, quit_: threading.E
         while not stop.is_set() and not quit_.is_set():
             stop.wait(LOOK)
             ticker.show(detector.status().frames, shown)
-            new, concluded = detector.ended - concluded, detector.ended
-            for tally in detector.tallies[-new:] if new else ():
-                _conclude(tally, None)
+            concluded = _conclude_since(concluded, detector)
     detector.disarm()
+    # One may have ended just before we were told to end.
+    _conclude_since(concluded, detector)
+
+
+def _conclude_since(concluded: int, detector: SimulatedDetector) -> int:
+    """Say of each series that has ended since what became of its frames; returns how many have ended."""
+    ended = detector.ended
+    new = ended - concluded
+    for tally in detector.tallies[-new:] if new else ():
+        _conclude(tally, None)
+    return ended
 
 
 class _Shown:
