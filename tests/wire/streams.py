@@ -115,7 +115,7 @@ class Rig:
         try:
             self.pipeline = Pipeline(self.config, self.context, clock, self._note_change)
         except BaseException:
-            self._close_sockets()
+            self._close()
             raise
         self.reporter = StatusReporter(self.pipeline, clock)
         self.until(lambda: all(sender.has_peer() for sender in self.senders), "the connection")
@@ -176,14 +176,13 @@ class Rig:
         return self.pipeline.last
 
     def close(self) -> None:
-        self.pipeline.close()
-        self._close_sockets()
+        self._close(self.pipeline)
 
-    def _close_sockets(self) -> None:
-        for client in self._clients:
-            client.close()
-        for sender in self.senders:
-            sender.close()
+    def _close(self, *pipeline: Pipeline) -> None:
+        # Who sends goes first: libzmq 4.3 aborts when a receiver leaves in the middle of a message that a closed
+        # socket is still sending.
+        for one in (*self.senders, *pipeline, *self._clients):
+            one.close()
         self.context.term()
 
 
