@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import os
+import select
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,12 @@ async def until(board: StatusBoard, predicate: Callable[[Status], bool]) -> Stat
 
 def process_ended(pid: int) -> bool:
     """Whether a process that is not our child has ended, within the time limit."""
-    deadline = time.monotonic() + TIMEOUT
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)  # there is nothing to wait for: it belongs to somebody else
-    return not Path(f"/proc/{pid}").exists()
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        ended, _, _ = select.select([descriptor], [], [], TIMEOUT)
+    finally:
+        os.close(descriptor)
+    return bool(ended)
