@@ -170,3 +170,17 @@ def test_frames_per_event(rigs: Rigs) -> None:
     with h5py.File(str(report.file)) as file:
         assert file["/entry/data/data"].shape == (3, 4, 4, 6)
         assert np.array_equal(file["/entry/data/frames"][()], file["/entry/data/data"][()].reshape(12, 4, 6))
+
+
+def test_a_file_that_somebody_else_made_meanwhile_is_kept(rigs: Rigs) -> None:
+    rig, stream = rigs(), Stream()
+    rig.pipeline.arm(ArmRequest(name="scan"))
+    (rig.directory / "scan.h5").write_bytes(b"precious")
+    report = rig.run(stream.whole(range(3)))
+
+    assert (rig.directory / "scan.h5").read_bytes() == b"precious"
+    assert report.file is None
+    assert report.ledger.failed == {"file_exists": 3}
+    assert report.outcome is Outcome.INCOMPLETE
+    assert "scan.h5 exists" in report.reason
+    assert holds(rig.run(stream.whole(range(3))), range(3))
