@@ -10,6 +10,7 @@
     │   ├── FileTaken          the file exists and nobody asked to replace it
     │   └── Unauthorised       a change of state without the key
     ├── WriteFailed            the file system or HDF5 refused; names the file
+    ├── HardwareFailed         the detector's own library refused, or reports an error; names call, code and its text
     ├── AddressTaken           a port is in use; names it and who to ask
     ├── ServiceUnreachable     no service answers at that address
     ├── DeadlineExceeded       a wait ended; names detector, frame, file and what to do
@@ -80,6 +81,10 @@ class Unauthorised(RequestRefused):
 
 class WriteFailed(StreamdetError):
     code = "write_failed"
+
+
+class HardwareFailed(StreamdetError):
+    code = "hardware_failed"
 
 
 class AddressTaken(StreamdetError):

@@ -22,6 +22,19 @@ RAW = "none"
 
 
 @dataclass(frozen=True)
+class Scalar:
+    """Numbers that come with each frame, such as the event counts of a spectrometer's channels.
+
+    dtype: NumPy's type string with byte order. shape: () for one number. unit: empty for what has none.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class FrameFormat:
     """What all frames of a series share.
 
@@ -29,12 +42,19 @@ class FrameFormat:
     dtype: NumPy's type string with byte order, such as "<u2".
     encoding: `RAW` or `BSLZ4`, of each part.
     chunk: shape of what one part holds; the parts follow one another along the first axis.
+    scalars: what comes with each frame besides its payload.
     """
 
     shape: tuple[int, ...]
     dtype: str
     encoding: str
     chunk: tuple[int, ...]
+    scalars: tuple[Scalar, ...] = ()
+
+    @cached_property
+    def record(self) -> np.dtype[np.void]:
+        """The scalars of one frame as they travel: one behind another, without padding."""
+        return np.dtype([(one.name, one.dtype, one.shape) for one in self.scalars])
 
     @cached_property
     def nbytes(self) -> int:
@@ -73,6 +93,7 @@ class Frame(msgspec.Struct, gc=False):
     received: when it was read from the socket, in ns since 1970 (UTC).
     detail: values of this frame alone, such as the detector's own times in ns.
     discard: the stream asks that this frame be shown and forwarded, but not written.
+    scalars: bytes of one `FrameFormat.record`; None when the format has no scalars.
     """
 
     number: int
@@ -83,18 +104,23 @@ class Frame(msgspec.Struct, gc=False):
     received: int
     detail: dict[str, Any] | None = None
     discard: bool = False
+    scalars: Buffer | None = None
 
 
 class SeriesEnd(msgspec.Struct):
-    """The detector says that a series is over. Frames of it may still come."""
+    """The detector says that a series is over. Frames of it may still come.
+
+    error: why it had to end before its time; empty when all is well.
+    """
 
     series: str | None = None
     position: int | None = None
+    error: str = ""
 
 
 Event = SeriesStart | Frame | SeriesEnd
 
 
 def payload_bytes(frame: Frame) -> int:
-    """Bytes of the frame as it travelled."""
+    """Bytes of the frame as it travelled, without its scalars."""
     return sum(memoryview(part).nbytes for part in frame.parts)
