@@ -22,6 +22,7 @@ from bluesky_streamdet.streaming.messages import (
     ArmRequest,
     DatasetReport,
     FrameReport,
+    LatestFrame,
     LedgerReport,
     SeriesReport,
     Status,
@@ -299,7 +300,7 @@ class ScriptedClient:
         service.push()
         return report
 
-    def frame(self) -> tuple[FrameReport, Any]:
+    def frame(self) -> LatestFrame:
         current = self._service.current
         number = self._service.numbers - 1
         header = FrameReport(
@@ -311,7 +312,7 @@ class ScriptedClient:
             chunk=SHAPE,
             received=0,
         )
-        return header, picture(number)
+        return LatestFrame(header, picture(number), {})
 
     def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]:
         return self._service.subscribe(callback)

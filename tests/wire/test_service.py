@@ -96,8 +96,9 @@ def test_a_series(client: ServiceClient, detector: Detector) -> None:
 
 def test_the_latest_frame(client: ServiceClient, detector: Detector, process: ServiceProcess) -> None:
     measured(client, detector, 3, ArmRequest(save=False))
-    report, array = client.frame()
+    report, array, scalars = client.frame()
 
+    assert scalars == {}
     assert (report.number, array.dtype) == (2, np.uint16)
     np.testing.assert_array_equal(array, pixels(2))
     answer = httpx.get(f"{process.url}/api/v1/frame", params={"format": "npy"})

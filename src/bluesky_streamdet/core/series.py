@@ -74,7 +74,8 @@ class Series:
     """The account of one series while it lives.
 
     key: the detector's own name of it, as its frames repeat it. end_position: of the message that its frames end
-    before, be it its end or the next header. promised: somebody said, at the end, how many frames there are.
+    before, be it its end or the next header. promised: somebody said, at the end, how many frames there are. fault: why
+    the detector had to end it before its time.
     """
 
     order: Order
@@ -86,6 +87,7 @@ class Series:
     end_seen: bool = False
     promised: bool = False
     reason: str = ""
+    fault: str = ""
     aborted: bool = False
     _gap_changes: int = 0
 
@@ -132,10 +134,10 @@ class Series:
     def outcome(self) -> tuple[Outcome, str]:
         """The verdict on a closed series, and why, in words."""
         shortfalls = self.ledger.shortfalls()
-        reason = "; ".join(one for one in (self.reason, *shortfalls) if one)
+        reason = "; ".join(one for one in (self.fault, self.reason, *shortfalls) if one)
         if self.aborted:
             return Outcome.ABORTED, reason
-        return (Outcome.INCOMPLETE if shortfalls else Outcome.COMPLETE), reason
+        return (Outcome.INCOMPLETE if shortfalls or self.fault else Outcome.COMPLETE), reason
 
 
 def _equal(one: object, other: object) -> bool:

@@ -241,7 +241,7 @@ class Acquisition:
         if client is None or file is None:
             return float("nan")
         try:
-            header, pixels = client.frame()
+            header, pixels, _ = client.frame()
         except StreamdetError as error:
             # The frame itself is in the file; the plan need not fail for a number in a table.
             log.warning("detector %s: no total of the latest frame: %s", self._name, error)

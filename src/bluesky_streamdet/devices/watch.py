@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from bluesky_streamdet.core.errors import NoSuchSeries, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.waiting import FrameWait
-from bluesky_streamdet.streaming.messages import ArmRequest, FrameReport, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest, LatestFrame, SeriesReport, Status
 
 
 class Client(Protocol):
@@ -26,7 +26,7 @@ class Client(Protocol):
     def series(self, id: str) -> SeriesReport: ...
     def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport: ...
     def abort(self, id: str) -> SeriesReport: ...
-    def frame(self) -> tuple[FrameReport, Any]: ...
+    def frame(self) -> LatestFrame: ...
     def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]: ...
     def close(self) -> None: ...
 

@@ -19,15 +19,24 @@ from typing import Any
 import httpx
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, RequestRefused, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.events import StatusFeed
-from bluesky_streamdet.streaming.messages import ArmRequest, FrameReport, Problem, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import (
+    ArmRequest,
+    FrameReport,
+    LatestFrame,
+    Problem,
+    SeriesReport,
+    Status,
+    values_of,
+)
 from bluesky_streamdet.streaming.problems import error_of
 
+HARDWARE = 35.0
+"""Seconds that an instruction to the hardware may take; the service itself gives up before."""
 DEFAULT_URL = "http://127.0.0.1:8010"
 API = "/api/v1"
 
@@ -82,12 +91,25 @@ class ServiceClient:
         """Add metadata to a series that is armed or runs. Raises `NoSuchSeries`, `RequestRefused`."""
         return _series(self._ask("PATCH", f"/series/{id}/parameters", parameters))
 
-    def frame(self) -> tuple[FrameReport, NDArray[Any]]:
-        """The very latest frame: which it is, and its pixels. Raises `RequestRefused` when none has come yet."""
+    def frame(self) -> LatestFrame:
+        """The very latest frame. Raises `RequestRefused` when none has come yet."""
         response = self._ask("GET", "/frame", params={"format": "msgpack", "max_age": "0"})
         values = msgspec.msgpack.decode(response.content)
         pixels = np.frombuffer(values.pop("data"), values["dtype"]).reshape(values["shape"])
-        return FrameReport(**values, encoding="none", chunk=values["shape"]), pixels
+        came = values.pop("record")
+        header = FrameReport(**values, encoding="none", chunk=values["shape"])
+        return LatestFrame(header, pixels, values_of(header.scalars, came))
+
+    def detector(self) -> dict[str, Any]:
+        """The state of the detector's hardware. Raises `RequestRefused` when the service owns none."""
+        return self._ask("GET", "/detector").json()
+
+    def instruct(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """Have the detector's hardware do something; returns what it says to that.
+
+        Raises what the hardware refuses: `ConfigError`, `Busy`, `RequestRefused`, `HardwareFailed`.
+        """
+        return self._ask("POST", f"/detector/{command}", arguments, timeout=HARDWARE).json()
 
     def set_log_level(self, level: str) -> None:
         """Let the service say more, or less: DEBUG, INFO, WARNING or ERROR."""
@@ -138,17 +160,25 @@ class ServiceClient:
         return self._given_key or keys.find(self.url)
 
     def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None = None, params: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
+        timeout: float | None = None,
     ) -> httpx.Response:
         """Send a request. Raises the error that the service reports."""
         key = self._key()
         headers = {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
         content = None if body is None else json.dumps(body, default=_plain)
+        timeout = timeout or self._timeout
         try:
-            response = self._open().request(method, API + path, content=content, params=params, headers=headers)
+            response = self._open().request(
+                method, API + path, content=content, params=params, headers=headers, timeout=timeout
+            )
         except httpx.TimeoutException as error:
             raise ServiceUnreachable(
-                f"The service at {self.url} did not answer {method} {API + path} within {self._timeout:g} s.",
+                f"The service at {self.url} did not answer {method} {API + path} within {timeout:g} s.",
                 "It may hang, or the network; look at its page.",
             ) from error
         except httpx.HTTPError as error:

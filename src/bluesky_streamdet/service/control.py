@@ -19,6 +19,7 @@ from bluesky_streamdet.streaming.messages import (
     ArmRequest,
     FrameReport,
     GetFrame,
+    Instruct,
     SeriesReport,
     SetLogLevel,
     SetParameters,
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 FRAME_AGE = 0.1
 """Seconds for which all who ask for the latest frame get the same one, so that many viewers cost no more than one."""
+
+HARDWARE = 30.0
+"""Seconds that hardware may take for an instruction; to restore settings takes several."""
 
 Frame = tuple[FrameReport, list[bytes]]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -91,6 +95,15 @@ class Control:
         """Let both planes say more, or less."""
         await self._supervisor.ask(SetLogLevel(level=level))
         logging.getLogger("bluesky_streamdet").setLevel(level)
+
+    async def instruct(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Have the detector's hardware do something, and return what it says.
+
+        Raises `RequestRefused` when the data plane owns no hardware, or what that raises.
+        """
+        answer, _ = await self._supervisor.ask(Instruct(command=command, arguments=arguments), HARDWARE)
+        assert answer.result is not None
+        return answer.result
 
     async def frame(self, max_age: float = FRAME_AGE) -> Frame:
         """The latest frame, or one that was the latest `max_age` seconds ago, and its parts. Raises `NoFrame`."""

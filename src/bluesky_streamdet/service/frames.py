@@ -14,25 +14,33 @@ from numpy.typing import NDArray
 from bluesky_streamdet.core.events import Frame, FrameFormat
 from bluesky_streamdet.service.picture import as_png
 from bluesky_streamdet.service.problems import Refusal
-from bluesky_streamdet.streaming.messages import FrameReport
+from bluesky_streamdet.streaming.messages import FrameReport, values_of
 from bluesky_streamdet.transforms import pixels
 
 MOST_NUMBERS = 1_000_000
 """Pixels of a frame that is sent as JSON; more would take a browser, and us, too long."""
 
 
-def _png(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
-    return as_png(array, factor)
+class Latest(NamedTuple):
+    """A frame to be sent: which it is, its pixels, and the record of its scalars."""
+
+    report: FrameReport
+    pixels: NDArray[Any]
+    record: bytes
 
 
-def _npy(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
+def _png(frame: Latest, factor: int) -> bytes:
+    return as_png(frame.pixels, factor)
+
+
+def _npy(frame: Latest, factor: int) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, _smaller(array, factor), allow_pickle=False)
+    np.save(buffer, _smaller(frame.pixels, factor), allow_pickle=False)
     return buffer.getvalue()
 
 
-def _json(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
-    array = _smaller(array, factor)
+def _json(frame: Latest, factor: int) -> bytes:
+    array = _smaller(frame.pixels, factor)
     if array.size > MOST_NUMBERS:
         raise Refusal(
             413,
@@ -40,19 +48,22 @@ def _json(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
             f"A frame of {array.size} pixels is too large for JSON; the limit is {MOST_NUMBERS}.",
             "Ask for ?downsample=N, or for application/x-npy.",
         )
-    return json.dumps(_description(report, array) | {"data": array.tolist()}).encode()
+    scalars = {name: value.tolist() for name, value in values_of(frame.report.scalars, frame.record).items()}
+    return json.dumps(_description(frame.report, array) | {"data": array.tolist(), "scalars": scalars}).encode()
 
 
-def _msgpack(report: FrameReport, array: NDArray[Any], factor: int) -> bytes:
-    array = np.ascontiguousarray(_smaller(array, factor))
-    return msgspec.msgpack.encode(_description(report, array) | {"data": array.tobytes()})
+def _msgpack(frame: Latest, factor: int) -> bytes:
+    array = np.ascontiguousarray(_smaller(frame.pixels, factor))
+    scalars = [one.model_dump() for one in frame.report.scalars]
+    values = {"data": array.tobytes(), "scalars": scalars, "record": frame.record}
+    return msgspec.msgpack.encode(_description(frame.report, array) | values)
 
 
 class Form(NamedTuple):
     """A way to send a frame."""
 
     media_type: str
-    encode: Callable[[FrameReport, NDArray[Any], int], bytes]
+    encode: Callable[[Latest, int], bytes]
 
 
 FORMS: dict[str, Form] = {
@@ -80,13 +91,16 @@ def encode(name: str, report: FrameReport, parts: Sequence[bytes], factor: int) 
 
     Takes some milliseconds, so not in an event loop. Raises `Refusal`, `MalformedMessage` or `MissingLibrary`.
     """
-    return FORMS[name].encode(report, array_of(report, parts), factor)
+    return FORMS[name].encode(_decoded(report, parts), factor)
 
 
-def array_of(report: FrameReport, parts: Sequence[bytes]) -> NDArray[Any]:
-    """The pixels of a frame, of its shape and dtype. Raises `MalformedMessage`, `MissingLibrary`."""
+def _decoded(report: FrameReport, parts: Sequence[bytes]) -> Latest:
+    record = b""
+    if report.scalars:
+        *parts, record = parts
     form = FrameFormat(report.shape, report.dtype, report.encoding, report.chunk)
-    return pixels.decode(Frame(report.number, None, report.series, form, tuple(parts), report.received))
+    frame = Frame(report.number, None, report.series, form, tuple(parts), report.received)
+    return Latest(report, pixels.decode(frame), record)
 
 
 def headers_of(report: FrameReport) -> dict[str, str]:

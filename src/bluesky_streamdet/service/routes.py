@@ -126,6 +126,22 @@ async def outputs(board: Board) -> list[OutputReport]:
     return board.status.outputs
 
 
+@router.get("/detector")
+async def detector(control: Asked) -> dict[str, Any]:
+    """The state of the detector's hardware, where this service owns it."""
+    return await control.instruct("state", {})
+
+
+@router.post("/detector/{command}", responses=CONFLICT, dependencies=CHANGES)
+async def instruct(
+    control: Asked,
+    command: Annotated[str, Path(pattern="^[a-z_]{1,40}$", description="which the hardware's reference page lists")],
+    arguments: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Have the detector's hardware do something; returns what it says to that."""
+    return await control.instruct(command, arguments or {})
+
+
 @router.put("/log-level", dependencies=CHANGES)
 async def set_log_level(control: Asked, board: Board, request: LogLevelRequest) -> Status:
     """Let the service say more, or less."""

@@ -101,12 +101,15 @@ class Supervisor:
 
     # What it is told to do.
 
-    async def ask(self, command: Command) -> tuple[Answer, list[bytes]]:
-        """Have the data plane do something. Raises its error, `NotRunning` or `DeadlineExceeded`."""
+    async def ask(self, command: Command, timeout: float | None = None) -> tuple[Answer, list[bytes]]:
+        """Have the data plane do something. Raises its error, `NotRunning` or `DeadlineExceeded`.
+
+        timeout: seconds; as configured when left out.
+        """
         plane = self._plane
         if plane is None or self._latest is None:
             raise NotRunning(f"The data plane does not run. {self._trouble or ''}".rstrip())
-        answer, parts = await plane.ask(command, self.config.watch.answer)
+        answer, parts = await plane.ask(command, timeout or self.config.watch.answer)
         if answer.status is not None and plane is self._plane:
             self._take(answer.status)
         return answer, parts

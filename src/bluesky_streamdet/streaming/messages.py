@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from bluesky_streamdet.core.events import FrameFormat
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 
@@ -35,6 +39,28 @@ class LedgerReport(Model):
     passes: int = 1
 
 
+class ScalarReport(Model):
+    """Numbers that come with each frame: the dataset (frames, *shape) of that name, beside the frames."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    unit: str = ""
+
+
+def scalars_of(form: FrameFormat) -> list[ScalarReport]:
+    """What comes with each frame of a format."""
+    return [ScalarReport(name=one.name, dtype=one.dtype, shape=one.shape, unit=one.unit) for one in form.scalars]
+
+
+def values_of(scalars: Sequence[ScalarReport], record: bytes) -> dict[str, NDArray[Any]]:
+    """The scalars of one frame by name, of the bytes in which they travel: one behind another, without padding."""
+    if not scalars:
+        return {}
+    values = np.frombuffer(record, [(one.name, one.dtype, one.shape) for one in scalars])
+    return {one.name: values[one.name][0] for one in scalars}
+
+
 class DatasetReport(Model):
     """Where the frames of a series are, and of what kind they are; enough to describe them to Bluesky."""
 
@@ -45,6 +71,7 @@ class DatasetReport(Model):
     dtype: str
     chunk_shape: tuple[int, ...]
     frames_per_event: int = 1
+    scalars: list[ScalarReport] = []
 
 
 class SeriesReport(Model):
@@ -162,13 +189,23 @@ class SetLogLevel(Model):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
+class Instruct(Model):
+    """Have the detector's hardware do something, where the data plane owns it."""
+
+    kind: Literal["instruct"] = "instruct"
+    command: str
+    arguments: dict[str, Any] = {}
+
+
 class Quit(Model):
     """Drain and end the process."""
 
     kind: Literal["quit"] = "quit"
 
 
-Command = Annotated[Arm | Stop | Abort | SetParameters | GetFrame | SetLogLevel | Quit, Field(discriminator="kind")]
+Command = Annotated[
+    Arm | Stop | Abort | SetParameters | GetFrame | SetLogLevel | Instruct | Quit, Field(discriminator="kind")
+]
 
 
 class Problem(Model):
@@ -180,7 +217,7 @@ class Problem(Model):
 
 
 class FrameReport(Model):
-    """What is needed to make an array of the parts that follow."""
+    """What is needed to make an array of the parts that follow, and of the record of scalars behind them."""
 
     series: str | None
     number: int
@@ -190,6 +227,15 @@ class FrameReport(Model):
     chunk: tuple[int, ...]
     received: int
     """ns since 1970."""
+    scalars: list[ScalarReport] = []
+
+
+class LatestFrame(NamedTuple):
+    """A frame as clients get it: which it is, its pixels, and what came with it, by name."""
+
+    header: FrameReport
+    pixels: NDArray[Any]
+    scalars: dict[str, NDArray[Any]]
 
 
 class Request(Model):
@@ -207,3 +253,5 @@ class Answer(Model):
     status: Status | None = None
     series: SeriesReport | None = None
     frame: FrameReport | None = None
+    result: dict[str, Any] | None = None
+    """What the hardware said to an instruction."""

@@ -16,32 +16,38 @@ import zmq
 
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.core.errors import Busy, MalformedMessage, NoSuchSeries, StreamdetError
-from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
+from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.core.receiver import Action, Begin, Deliver, Finish, Receiver
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
 from bluesky_streamdet.streaming.config import DataPlaneConfig
 from bluesky_streamdet.streaming.fanout import Output
+from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
 from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
 from bluesky_streamdet.streaming.recorder import SeriesRecorder
-from bluesky_streamdet.streaming.source import Source
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-BATCH_BYTES = 16 << 20
-"""So much is taken from a socket before it is ordered and written; a batch costs one extension of the file."""
 LONGEST_BLOCK = 50
 """Milliseconds that the loop waits for a client that blocks, before it looks after everything else again."""
 SHORTEST_FLUSH = 0.02
 """Seconds between flushes at least, when frames come singly."""
 
 
+OpenIntake = Callable[[DataPlaneConfig, "zmq.Context[zmq.Socket[bytes]]"], Intake]
+
+
+def open_stream(config: DataPlaneConfig, context: zmq.Context[zmq.Socket[bytes]]) -> StreamIntake:
+    """The intake of a detector that sends. Raises `AddressTaken` or `ConfigError`."""
+    return StreamIntake(config.source, CODECS[config.codec].decoder(), context)
+
+
 class Pipeline:
     """Everything of one detector between its socket and the disk. Not thread-safe; `turn` is the loop's body.
 
-    clock: seconds, monotonic. on_change: called when something happened that clients want to know at once.
+    open_intake: opens what frames come from. clock: seconds, monotonic.
+    on_change: called when something happened that clients want to know at once.
     last, failure: the series that ended last, and why it couldn't be written, until the next one begins.
     """
 
@@ -51,6 +57,7 @@ class Pipeline:
         context: zmq.Context[zmq.Socket[bytes]],
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[], None] = lambda: None,
+        open_intake: OpenIntake = open_stream,
     ) -> None:
         self.config = config
         self.receiver = Receiver(config.wait.limits(), self._order_unarmed)
@@ -66,12 +73,11 @@ class Pipeline:
         self._clock = clock
         self._on_change = on_change
         self._directory = DataDirectory(config.files.directory)
-        self._decoder = CODECS[config.codec].decoder()
         self._dirty_since: float | None = None
         self._flushed_at = 0.0
         self._poller = zmq.Poller()
         self.outputs: list[Output] = []
-        self.source = Source(config.source, context)
+        self.source = open_intake(config, context)
         try:
             self.outputs += [Output(output, context) for output in config.outputs]
         except BaseException:
@@ -110,11 +116,13 @@ class Pipeline:
         """
         if self.recorder is not None:
             self.recorder.keep = keep
+        self.source.end()
         self._do(self.receiver.stop(self.now, expected))
 
     def abort(self, reason: str = "aborted by request") -> None:
         """End the series now."""
         if self.receiver.current is not None:
+            self.source.end()
             for output in self.outputs:
                 output.discard()
             self._do(self.receiver.abort(reason))
@@ -173,6 +181,7 @@ class Pipeline:
     def _poll(self, wait: float) -> bool:
         if self.blocked_by is None:
             due = self._flush_due()
+            wait = min(wait, self.source.patience)
             wait = wait if due is None else max(0.0, min(wait, due - self._clock()))
             return bool(self._poller.poll(math.ceil(wait * 1000)))
         # Frames are there, but an output blocks: wait for that client, not for more frames.
@@ -186,28 +195,16 @@ class Pipeline:
         return False
 
     def _take_all(self) -> bool:
-        """Take a batch from each socket. False when nothing had come."""
+        """Take a batch from each input. False when nothing had come."""
         took = False
-        for index in range(len(self.source.sockets)):
+        for lane in range(self.source.lanes):
             if self.blocked_by is not None:
                 break
-            took = self._take(index) or took
-        return took
-
-    def _take(self, index: int) -> bool:
-        decode, received = self._decoder.decode, time.time_ns
-        events: list[Event] = []
-        took = False
-        for parts in self.source.take(index, BATCH, BATCH_BYTES):
-            took = True
-            try:
-                events += decode(parts, received())
-            except MalformedMessage as error:
+            for events, complaint in self.source.take(lane):
+                took = True
                 self._do(self.receiver.receive(events, self.now))
-                events = []
-                self._complain(error)
-        if events:
-            self._do(self.receiver.receive(events, self.now))
+                if complaint is not None:
+                    self._complain(complaint)
         return took
 
     def _complain(self, error: MalformedMessage) -> None:

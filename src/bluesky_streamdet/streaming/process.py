@@ -26,13 +26,15 @@ from bluesky_streamdet.streaming.messages import (
     Arm,
     FrameReport,
     GetFrame,
+    Instruct,
     Quit,
     Request,
     SetLogLevel,
     SetParameters,
     Stop,
+    scalars_of,
 )
-from bluesky_streamdet.streaming.pipeline import Pipeline
+from bluesky_streamdet.streaming.pipeline import OpenIntake, Pipeline, open_stream
 from bluesky_streamdet.streaming.problems import problem_of
 from bluesky_streamdet.streaming.report import StatusReporter
 
@@ -53,7 +55,12 @@ class DataPlane:
     """Runs one pipeline and reports to the control plane, which is the process `parent`."""
 
     def __init__(
-        self, config: DataPlaneConfig, endpoint: str, context: zmq.Context[zmq.Socket[bytes]], parent: int
+        self,
+        config: DataPlaneConfig,
+        endpoint: str,
+        context: zmq.Context[zmq.Socket[bytes]],
+        parent: int,
+        open_intake: OpenIntake = open_stream,
     ) -> None:
         self._link = DataEnd(endpoint, context)
         self._changed = True
@@ -61,7 +68,7 @@ class DataPlane:
         self._quitting = False
         self._parent = parent
         try:
-            self._pipeline = Pipeline(config, context, on_change=self._note_change)
+            self._pipeline = Pipeline(config, context, on_change=self._note_change, open_intake=open_intake)
         except StreamdetError as error:
             self._link.send(Answer(problem=problem_of(error)))
             self._link.close()
@@ -122,7 +129,7 @@ class DataPlane:
             latest = self._pipeline.latest
             if isinstance(request.command, GetFrame) and latest is not None:
                 answer.frame = self._describe(latest)
-                parts = latest.parts
+                parts = latest.parts if latest.scalars is None else (*latest.parts, latest.scalars)
         except StreamdetError as error:
             answer = Answer(number=request.number, problem=problem_of(error))
         self._link.send(answer, parts)
@@ -130,7 +137,7 @@ class DataPlane:
 
     def _carry_out(self, request: Request) -> Answer:
         pipeline = self._pipeline
-        series = None
+        series = result = None
         match request.command:
             case Arm(request=wanted):
                 series = pipeline.arm(wanted)
@@ -142,11 +149,13 @@ class DataPlane:
                 series = pipeline.set_parameters(parameters)
             case SetLogLevel(level=level):
                 logging.getLogger("bluesky_streamdet").setLevel(level)
+            case Instruct(command=command, arguments=arguments):
+                result = pipeline.source.obey(command, arguments)
             case Quit():
                 self._quitting = True
             case GetFrame():
                 pass
-        return Answer(number=request.number, series=series, status=self._reporter.status())
+        return Answer(number=request.number, series=series, status=self._reporter.status(), result=result)
 
     def _describe(self, frame: Frame) -> FrameReport:
         form = frame.format
@@ -158,22 +167,24 @@ class DataPlane:
             encoding=form.encoding,
             chunk=form.chunk,
             received=frame.received,
+            scalars=scalars_of(form),
         )
 
 
-def main() -> int:
+def main(model: type[DataPlaneConfig] = DataPlaneConfig, open_intake: OpenIntake = open_stream) -> int:
+    """The process. model: of the configuration that it reads. open_intake: opens what frames come from."""
     parser = argparse.ArgumentParser(description="One data plane; started by the control plane, not by hand.")
     parser.add_argument("--link", required=True, help="endpoint of the control plane")
     endpoint = parser.parse_args().link
     parent = os.getppid()  # Before the configuration comes: it lives until it has sent that.
-    config = DataPlaneConfig.model_validate_json(sys.stdin.read())
+    config = model.model_validate_json(sys.stdin.read())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("bluesky_streamdet").setLevel(config.log_level)
     # Ctrl-C reaches the whole process group; the control plane decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with zmq.Context() as context:
         try:
-            plane = DataPlane(config, endpoint, context, parent)
+            plane = DataPlane(config, endpoint, context, parent, open_intake)
         except StreamdetError as error:
             log.warning("%s", error)
             return 1

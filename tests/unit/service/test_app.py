@@ -234,6 +234,7 @@ async def test_a_frame_as_json(client: httpx.AsyncClient, supervisor: FakeSuperv
         "series": "one",
         "number": 7,
         "received": 5,
+        "scalars": {},
         "shape": [3, 4],
         "dtype": "<u2",
         "data": PIXELS.tolist(),

@@ -1,0 +1,117 @@
+"""What a pipeline takes in: events, wherever they come from.
+
+A detector that sends over ZeroMQ is `StreamIntake`. A detector whose library this process owns implements `Intake`
+itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import zmq
+
+from bluesky_streamdet.codecs.codec import Decoder
+from bluesky_streamdet.core.errors import MalformedMessage, RequestRefused
+from bluesky_streamdet.core.events import Event
+from bluesky_streamdet.streaming.config import SourceConfig
+from bluesky_streamdet.streaming.messages import SourceReport
+from bluesky_streamdet.streaming.source import Source
+
+BATCH = 64
+BATCH_BYTES = 16 << 20
+"""So much is taken at once before it is ordered and written; a batch costs one extension of the file."""
+
+
+class Taken(NamedTuple):
+    """Events in their order, and what was wrong with the message behind them."""
+
+    events: list[Event]
+    complaint: MalformedMessage | None = None
+
+
+class Intake(Protocol):
+    """Where a pipeline's events come from. `take` never waits.
+
+    lanes: how many inputs there are, each with an order of its own. sockets: that tell when something has come.
+    patience: seconds after which it wants to be asked again, as no socket tells; infinite when all do.
+    """
+
+    @property
+    def lanes(self) -> int: ...
+
+    @property
+    def sockets(self) -> Sequence[zmq.Socket[bytes]]: ...
+
+    @property
+    def patience(self) -> float: ...
+
+    def take(self, lane: int) -> Iterator[Taken]:
+        """What has come at one input; nothing at all when nothing has."""
+        ...
+
+    def end(self) -> None:
+        """Nobody wants more of this series."""
+        ...
+
+    def report(self) -> list[SourceReport]: ...
+
+    def obey(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Have the hardware do something. Raises `StreamdetError`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class StreamIntake:
+    """The messages of a detector's sockets, decoded. Raises `AddressTaken` or `ConfigError`."""
+
+    patience = math.inf
+
+    def __init__(self, config: SourceConfig, decoder: Decoder, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._source = Source(config, context)
+        self._decoder = decoder
+
+    @property
+    def lanes(self) -> int:
+        return len(self._source.sockets)
+
+    @property
+    def sockets(self) -> Sequence[zmq.Socket[bytes]]:
+        return self._source.sockets
+
+    @property
+    def addresses(self) -> list[str]:
+        """The endpoints as they are."""
+        return self._source.addresses
+
+    def take(self, lane: int) -> Iterator[Taken]:
+        decode, received = self._decoder.decode, time.time_ns
+        events: list[Event] = []
+        took = False
+        for parts in self._source.take(lane, BATCH, BATCH_BYTES):
+            took = True
+            try:
+                events += decode(parts, received())
+            except MalformedMessage as error:
+                yield Taken(events, error)
+                events = []
+        if took:
+            yield Taken(events)
+
+    def end(self) -> None:
+        """The detector is not ours to stop."""
+
+    def report(self) -> list[SourceReport]:
+        return self._source.report()
+
+    def obey(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        raise RequestRefused(
+            f"This service only receives; it can't have the detector do {command!r}.",
+            "Steer the detector where its own program runs.",
+        )
+
+    def close(self) -> None:
+        self._source.close()
