@@ -31,12 +31,26 @@ AssetDocs = Literal["stream", "resource"]
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """Numbers that each frame has beside it: the dataset (frames, *shape). dims: names of its axes, if they have any.
+
+    unit: empty for what has none.
+    """
+
+    dataset: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    unit: str = ""
+    dims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FrameLayout:
     """What the frames of a file are like.
 
     shape: of one frame, slowest axis first. dtype: NumPy's type string. chunk_shape: of the dataset, one number for
     each of its axes. frames_per_event: more than one when the dataset has an axis for them, (events, frames, *shape).
-    columns: paths of datasets with one number for each frame, by name; see `COLUMNS`.
+    columns: what each frame has beside it, by name. dims: names of the axes of a frame; left out, x, y and z.
     """
 
     shape: tuple[int, ...]
@@ -44,7 +58,8 @@ class FrameLayout:
     chunk_shape: tuple[int, ...] = ()
     frames_per_event: int = 1
     dataset: str = DATA
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    dims: tuple[str, ...] = ()
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -53,7 +68,11 @@ class FrameLayout:
 
     def same_frames(self, other: FrameLayout) -> bool:
         """Whether data keys that were made of the one also describe the other."""
-        return (self.event_shape, self.dtype) == (other.event_shape, other.dtype)
+        return self._described() == other._described()
+
+    def _described(self) -> object:
+        columns = {name: (one.dtype, one.shape) for name, one in self.columns.items()}
+        return self.event_shape, self.dtype, columns
 
 
 def file_uri(path: str, path_map: Mapping[str, str] | None = None) -> str:
@@ -92,20 +111,28 @@ def image_key(layout: FrameLayout, source: str, asset_docs: AssetDocs = "stream"
     }
 
 
-def column_key(name: str, source: str) -> Document:
-    """The data key of a number that each frame has."""
-    return {"source": source, "dtype": "integer", "shape": [], "dtype_numpy": COLUMNS[name], "external": "STREAM:"}
+def column_key(column: Column, source: str) -> Document:
+    """The data key of what each frame has beside it."""
+    kind = "array" if column.shape else "number" if column.dtype[1] == "f" else "integer"
+    shape = [int(length) for length in column.shape]
+    key = {"source": source, "dtype": kind, "shape": shape, "dtype_numpy": column.dtype, "external": "STREAM:"}
+    if column.unit:
+        key["units"] = column.unit
+    if column.shape and len(column.dims) == len(column.shape):
+        key["dims"] = list(column.dims)
+    return key
 
 
 def data_keys(layout: FrameLayout, name: str, source: str, separator: str = "_") -> dict[str, Document]:
     """All keys of a stream: the frames under `name`, each column under that, the separator, and its own name."""
     keys = {name: image_key(layout, source)}
-    keys.update({f"{name}{separator}{column}": column_key(column, source) for column in layout.columns})
+    keys.update({f"{name}{separator}{key}": column_key(one, source) for key, one in layout.columns.items()})
     return keys
 
 
 def _dims(layout: FrameLayout) -> list[str]:
-    frame = ["z", "y", "x"][-len(layout.shape) :] if len(layout.shape) <= 3 else []
+    named = list(layout.dims) if len(layout.dims) == len(layout.shape) else ["z", "y", "x"]
+    frame = named[-len(layout.shape) :] if len(layout.shape) <= len(named) else []
     frame = [f"dim_{axis}" for axis in range(len(layout.shape) - len(frame))] + frame
     return frame if layout.frames_per_event == 1 else ["frame", *frame]
 
@@ -134,8 +161,9 @@ class StreamDocuments:
         self.announced = 0
         chunks = list(layout.chunk_shape) or [1, *layout.event_shape]
         self._resources = [_stream_resource(uri, name, layout.dataset, chunks)]
-        for column, dataset in layout.columns.items():
-            self._resources.append(_stream_resource(uri, f"{name}{separator}{column}", dataset, [COLUMN_CHUNK]))
+        for column, one in layout.columns.items():
+            chunk = [COLUMN_CHUNK, *(int(length) for length in one.shape)]
+            self._resources.append(_stream_resource(uri, f"{name}{separator}{column}", one.dataset, chunk))
         self._introduced = False
         self._last: list[Named] = []
 
@@ -206,8 +234,8 @@ class ResourceDocuments:
         self._introduced = "run_start" in self._resource
 
 
-def with_columns(layout: FrameLayout, columns: Mapping[str, str]) -> FrameLayout:
-    """The layout with the numbers of each frame, which only a dataset of single frames lines up with."""
+def with_columns(layout: FrameLayout, columns: Mapping[str, Column]) -> FrameLayout:
+    """The layout with what each frame has beside it, which only a dataset of single frames lines up with."""
     return replace(layout, columns=dict(columns) if layout.frames_per_event == 1 else {})
 
 

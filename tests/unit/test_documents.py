@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bluesky_streamdet.documents import (
     DATA,
+    Column,
     FrameLayout,
     ResourceDocuments,
     StreamDocuments,
@@ -20,7 +21,7 @@ from bluesky_streamdet.documents import (
 )
 
 LAYOUT = FrameLayout((32, 48), "<u2", (1, 32, 48))
-COLUMNS = {"sequence_number": "/entry/instrument/eiger/sequence_number"}
+COLUMNS = {"sequence_number": Column("/entry/instrument/eiger/sequence_number", "<u8")}
 
 
 def test_one_frame_an_event_has_the_shape_of_the_frame() -> None:

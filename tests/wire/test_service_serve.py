@@ -16,6 +16,7 @@ import pytest
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
+from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.service.predecessor import PidFile
 from bluesky_streamdet.streaming.messages import ArmRequest, Status
 from bluesky_streamdet.streaming.reader import read_frames
@@ -137,7 +138,7 @@ def test_names_a_port_that_is_taken(detector: Detector, tmp_path: Path) -> None:
 def killed(process: ServiceProcess, *, data_plane_too: bool) -> None:
     """Kill a service as the operating system does when memory is short."""
     assert process.pid is not None
-    data_plane = PidFile(process.config.files.directory, "camera").running()
+    data_plane = PidFile(process.config.files.directory, "camera", process.config.PLANE).running()
     assert data_plane is not None
     os.kill(process.pid, signal.SIGKILL)
     if data_plane_too:
@@ -176,7 +177,7 @@ def test_a_service_that_is_killed(detector: Detector, tmp_path: Path, data_plane
 def test_no_data_plane_outlives_its_service(detector: Detector, tmp_path: Path) -> None:
     process = ServiceProcess(config_for(detector, tmp_path))
     process.start()
-    data_plane = PidFile(tmp_path, "camera").running()
+    data_plane = PidFile(tmp_path, "camera", DetectorConfig.PLANE).running()
     assert data_plane is not None
     killed(process, data_plane_too=False)
 

@@ -55,7 +55,7 @@ async def start(detector: Detector, tmp_path: Path) -> AsyncIterator[Start]:
 
 
 def data_plane_of(supervisor: Supervisor) -> int:
-    pid = PidFile(supervisor.config.files.directory, "camera").running()
+    pid = PidFile(supervisor.config.files.directory, "camera", supervisor.config.PLANE).running()
     assert pid is not None
     return pid
 
@@ -175,7 +175,7 @@ async def test_closing_drains(start: Start, detector: Detector) -> None:
     last = supervisor.series.last
     assert last is not None
     assert (last.outcome, last.ledger.written) == (Outcome.COMPLETE, 3)
-    assert PidFile(supervisor.config.files.directory, "camera").running() is None
+    assert PidFile(supervisor.config.files.directory, "camera", supervisor.config.PLANE).running() is None
 
 
 async def test_closing_ends_a_data_plane_that_hangs(start: Start, detector: Detector) -> None:

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.devices import failures
-from bluesky_streamdet.devices.drivers import UNLIMITED
+from bluesky_streamdet.devices.drivers import UNLIMITED, options_of
 from bluesky_streamdet.devices.runfile import RunFile, expected_layout
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.waiting import FrameWait
 from bluesky_streamdet.devices.watch import Client, PendingFrames, SeriesWatch
 from bluesky_streamdet.documents import FrameLayout, Named, ResourceDocuments
-from bluesky_streamdet.streaming.messages import ArmRequest, DatasetReport, SeriesReport
+from bluesky_streamdet.streaming.messages import ArmRequest, DatasetReport, LatestFrame, SeriesReport
 from bluesky_streamdet.transforms.masks import counts
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class Acquisition:
             try:
                 last = client.status().last_series
                 self._last_data = last.data if last is not None and last.data is not None else self._last_data
+                self._last_data = self.setup.ready(client) or self._last_data
                 self.file = self._new_file(client, 0)
             except BaseException:
                 client.close()
@@ -90,7 +91,7 @@ class Acquisition:
             file = self._file_for_more(handed_out=step)
             frames = events * self._frames_per_event
             # Each edge of a cable is one frame; a trigger of ours takes all of them.
-            armed = (1 if external else frames, exposure, external)
+            armed = (1 if external else frames, exposure, external, options_of(self.setup.driver))
             if file.armed != armed and self.setup.driver.arms:
                 # Arming anew starts a new series on the detector, with a header that ends the old one.
                 file = self._next_file() if file.asked else file
@@ -235,18 +236,23 @@ class Acquisition:
             raise ConfigError(f"{self._name} has no frame to read yet.", "Trigger it first.")
         return documents.datum_ids[-1]
 
-    def total(self) -> float:
-        """Counts of the latest frame, without masked pixels; NaN when the service shows no frame of this run."""
+    def latest(self) -> LatestFrame | None:
+        """The latest frame of this run; None when the service shows none."""
         client, file = self._client, self.file
         if client is None or file is None:
-            return float("nan")
+            return None
         try:
-            header, pixels, _ = client.frame()
+            frame = client.frame()
         except StreamdetError as error:
             # The frame itself is in the file; the plan need not fail for a number in a table.
-            log.warning("detector %s: no total of the latest frame: %s", self._name, error)
-            return float("nan")
-        return counts(pixels) if header.series == file.report.id else float("nan")
+            log.warning("detector %s: no numbers of the latest frame: %s", self._name, error)
+            return None
+        return frame if frame.header.series == file.report.id else None
+
+    def total(self) -> float:
+        """Counts of the latest frame, without masked pixels; NaN when the service shows no frame of this run."""
+        frame = self.latest()
+        return counts(frame.pixels) if frame is not None else float("nan")
 
     def __repr__(self) -> str:
         file = self.file

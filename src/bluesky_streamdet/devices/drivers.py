@@ -39,6 +39,11 @@ class DetectorDriver(Protocol):
         ...
 
 
+def options_of(driver: DetectorDriver) -> object:
+    """With what a driver arms besides, its `options`, if it has such: when they change, it has to be armed anew."""
+    return getattr(driver, "options", None)
+
+
 class ExternalDriver:
     """Of a detector that somebody else arms and triggers: another device in the plan, or the vendor's program."""
 

@@ -9,8 +9,10 @@ from bluesky_streamdet.devices.paths import PathChoice, readers_uri
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.watch import PendingFrames, SeriesWatch
 from bluesky_streamdet.documents import (
+    COLUMNS,
     DATA,
     AssetDocuments,
+    Column,
     FrameLayout,
     Named,
     ResourceDocuments,
@@ -25,7 +27,8 @@ from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
 class RunFile:
     """events_before: events of the run's earlier files. asked: frames that the detector was asked for, of this file.
 
-    armed: with what the driver was armed for this series (frames of a trigger, exposure, external); None if it was not.
+    armed: with what the driver was armed for this series (frames of a trigger, exposure, external, its own options);
+    None if it was not.
     """
 
     watch: SeriesWatch
@@ -33,7 +36,7 @@ class RunFile:
     frames_per_event: int
     events_before: int
     asked: int = 0
-    armed: tuple[int, float, bool] | None = None
+    armed: tuple[int, float, bool, object] | None = None
     pending: list[PendingFrames] = field(default_factory=list)
     documents: AssetDocuments | None = None
 
@@ -112,14 +115,21 @@ class RunFile:
 
 def layout_of(report: SeriesReport, data: DatasetReport, frames_per_event: int, setup: Setup) -> FrameLayout:
     """What the service says of frames, with the columns to announce beside them."""
-    layout = FrameLayout(data.shape, data.dtype, data.chunk_shape, frames_per_event, data.dataset)
-    return with_columns(layout, {name: f"/entry/instrument/{report.detector}/{name}" for name in setup.columns})
+    dims = setup.dims.get("", ())
+    layout = FrameLayout(data.shape, data.dtype, data.chunk_shape, frames_per_event, data.dataset, dims=dims)
+    group = f"/entry/instrument/{report.detector}"
+    columns = {name: Column(f"{group}/{name}", COLUMNS[name]) for name in setup.columns}
+    for one in data.scalars:
+        if one.name in setup.scalars:
+            dims = setup.dims.get(one.name, ())
+            columns[one.name] = Column(f"{group}/{one.name}", one.dtype, one.shape, one.unit, dims)
+    return with_columns(layout, columns)
 
 
 def expected_layout(
     report: SeriesReport, last: DatasetReport | None, frames_per_event: int, setup: Setup
 ) -> FrameLayout:
-    """What frames will be like, before the first of them: as the device was told, otherwise as in the series before.
+    """What frames will be like, before the first of them: as the device was told, otherwise as `last` says.
 
     Raises `ConfigError` when nobody knows.
     """

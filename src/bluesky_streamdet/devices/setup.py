@@ -11,6 +11,7 @@ from bluesky_streamdet.devices.drivers import DetectorDriver, ExternalDriver, Si
 from bluesky_streamdet.devices.paths import PathProvider, StaticPaths
 from bluesky_streamdet.devices.watch import Client
 from bluesky_streamdet.documents import COLUMNS, AssetDocs
+from bluesky_streamdet.streaming.messages import DatasetReport
 
 DEFAULT_URL = "http://127.0.0.1:8010"
 DEFAULT_MARGIN = 10.0
@@ -38,6 +39,10 @@ class Setup:
 
     margin: seconds that a frame may take beyond its exposure. totals: whether an event holds the counts of its last
     frame, which costs fetching it. connect: makes the client of a service from its URL.
+
+    scalars: which of what the detector sends with each frame to announce beside it. dims: names of the axes of a
+    frame under "", of a scalar under its name. ready: called at the start of each run with the client; returns what
+    frames will be like, if that is known.
     """
 
     url: str = DEFAULT_URL
@@ -52,6 +57,9 @@ class Setup:
     totals: bool = True
     connect: Callable[[str], Client] = connect
     separator: str = "_"
+    scalars: Sequence[str] = ()
+    dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ready: Callable[[Client], DatasetReport | None] = lambda client: None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:

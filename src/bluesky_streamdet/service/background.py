@@ -18,12 +18,10 @@ import sys
 from typing import TextIO
 
 from bluesky_streamdet.core.errors import StreamdetError
-from bluesky_streamdet.service.config import DetectorConfig
+from bluesky_streamdet.service.config import DetectorConfig, ServedDetector
 from bluesky_streamdet.service.server import Service
 from bluesky_streamdet.streaming.messages import Problem
 from bluesky_streamdet.streaming.problems import error_of, problem_of
-
-COMMAND = (sys.executable, "-m", "bluesky_streamdet.service")
 
 
 class ServiceProcess:
@@ -33,7 +31,7 @@ class ServiceProcess:
     how to talk to it.
     """
 
-    def __init__(self, config: DetectorConfig, output: TextIO | None = None) -> None:
+    def __init__(self, config: ServedDetector, output: TextIO | None = None) -> None:
         self.config = config
         self.url = ""
         self.api_key = ""
@@ -48,7 +46,7 @@ class ServiceProcess:
     def start(self) -> None:
         """Start the service and wait until it answers. Raises what it met, such as `AddressTaken`."""
         process = self._process = subprocess.Popen(  # noqa: S603, it is our own command
-            COMMAND,
+            (sys.executable, "-m", self.config.SERVICE),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._output,
@@ -92,12 +90,12 @@ class ServiceProcess:
         self.close()
 
 
-async def run() -> int:
+async def run(model: type[ServedDetector] = DetectorConfig) -> int:
     """The process: one service, from its configuration on standard input to the end of that."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    service = Service(DetectorConfig.model_validate_json(await reader.readline()))
+    service = Service(model.model_validate_json(await reader.readline()))
     ending = asyncio.create_task(reader.read())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, reader.feed_eof)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -25,7 +25,7 @@ from bluesky_streamdet.catalog import CODECS, DETECTORS
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service import yamlfile
 from bluesky_streamdet.service.wording import Place, in_words
-from bluesky_streamdet.streaming.config import DataPlaneConfig, Section
+from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig, Section
 
 PREFIX = "STREAMDET_"
 SEPARATOR = "__"
@@ -61,12 +61,45 @@ class WatchConfig(Section):
     drain: float = Field(default=15.0, gt=0)
 
 
-class DetectorConfig(DataPlaneConfig):
-    """One detector and its service. `type` is a row of `catalog.DETECTORS`, which gives `codec` and `source.socket`."""
+class ServedDetector(PlaneConfig):
+    """One detector's data plane and its service, wherever frames come from.
 
-    type: str
+    PLANE, SERVICE: the modules that are run as the data plane's process, and as a service for another program.
+    """
+
+    PLANE: ClassVar[str] = "bluesky_streamdet.streaming.process"
+    SERVICE: ClassVar[str] = "bluesky_streamdet.service"
+
     rest: RestConfig = RestConfig()
     watch: WatchConfig = WatchConfig()
+
+    @property
+    def kind(self) -> str:
+        """What kind of detector it is, in a word."""
+        raise NotImplementedError
+
+    @property
+    def origin(self) -> str:
+        """Where frames come from, in words."""
+        raise NotImplementedError
+
+    def data_plane(self) -> PlaneConfig:
+        """The part that the data plane has to know."""
+        raise NotImplementedError
+
+
+class DetectorConfig(ServedDetector, DataPlaneConfig):
+    """A detector that sends. `type` is a row of `catalog.DETECTORS`, which gives `codec` and `source.socket`."""
+
+    type: str
+
+    @property
+    def kind(self) -> str:
+        return self.type
+
+    @property
+    def origin(self) -> str:
+        return ", ".join(self.source.endpoints)
 
     @model_validator(mode="before")
     @classmethod
@@ -101,10 +134,13 @@ class DetectorConfig(DataPlaneConfig):
         return DataPlaneConfig.model_validate(self.model_dump(exclude=own))
 
 
-class ServiceConfig(Section):
+Kind = TypeVar("Kind", bound=ServedDetector)
+
+
+class ServiceConfig(Section, Generic[Kind]):
     """A whole file: the detectors by their names."""
 
-    detectors: dict[str, DetectorConfig] = Field(min_length=1)
+    detectors: dict[str, Kind] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -118,15 +154,20 @@ class ServiceConfig(Section):
         return {**values, "detectors": named}
 
 
-def load(path: Path, name: str | None = None, environ: Mapping[str, str] = os.environ) -> DetectorConfig:
-    """Detector `name` of a file; None takes the only one there is. Raises `ConfigError`."""
+def load(
+    path: Path, name: str | None = None, environ: Mapping[str, str] = os.environ, model: type[Kind] = DetectorConfig
+) -> Kind:
+    """Detector `name` of a file; None takes the only one there is. Raises `ConfigError`.
+
+    model: the kind of detector that it has to be.
+    """
     document = yamlfile.read(path)
     values = document.values if isinstance(document.values, dict) else {"detectors": document.values}
     detectors = values.get("detectors")
     if isinstance(detectors, dict) and detectors:
         name = _choice(path, name, [str(one) for one in detectors])
         values = {**values, "detectors": {name: detectors[name]}}
-    return _validated(values, name or "", environ, document.place)
+    return validated(values, name or "", environ, document.place, model)
 
 
 def for_row(
@@ -145,7 +186,7 @@ def for_row(
     values: dict[str, Any] = {"type": row, "source": {"endpoints": [endpoint]}}
     if directory is not None:
         values["files"] = {"directory": str(directory)}
-    return _validated({"detectors": {row: values}}, row, environ, lambda _: "the command line")
+    return validated({"detectors": {row: values}}, row, environ)
 
 
 def _choice(path: Path, name: str | None, names: list[str]) -> str:
@@ -158,11 +199,18 @@ def _choice(path: Path, name: str | None, names: list[str]) -> str:
     return name
 
 
-def _validated(values: dict[str, Any], name: str, environ: Mapping[str, str], place: Place) -> DetectorConfig:
+def validated(
+    values: dict[str, Any],
+    name: str,
+    environ: Mapping[str, str],
+    place: Place = lambda _: "the command line",
+    model: type[Kind] = DetectorConfig,
+) -> Kind:
+    """Detector `name` of `values`, which are of the form of a file, and of the environment. Raises `ConfigError`."""
     variables: dict[tuple[str, ...], str] = {}
     detectors = values.get("detectors")
     if isinstance(detectors, dict) and isinstance(detectors.get(name), dict):
-        changed, variables = _with_environment(detectors[name], environ)
+        changed, variables = _with_environment(detectors[name], environ, model)
         values = {**values, "detectors": {name: changed}}
 
     def where(path: tuple[str | int, ...]) -> str:
@@ -170,23 +218,23 @@ def _validated(values: dict[str, Any], name: str, environ: Mapping[str, str], pl
         return f"the environment variable {found}" if found else place(path)
 
     try:
-        config = ServiceConfig.model_validate(values).detectors[name]
+        config = ServiceConfig[model].model_validate(values).detectors[name]
     except ValidationError as error:
-        raise ConfigError(in_words(error.errors(include_url=False), ServiceConfig, where)) from error
+        raise ConfigError(in_words(error.errors(include_url=False), ServiceConfig[model], where)) from error
     # The data plane, the records and their readers must agree on it wherever each of them runs.
     config.files.directory = config.files.directory.expanduser().absolute()
     return config
 
 
 def _with_environment(
-    detector: dict[str, Any], environ: Mapping[str, str]
+    detector: dict[str, Any], environ: Mapping[str, str], model: type[ServedDetector]
 ) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
     """The settings with those of the environment in their places, and the variable that each of these came from."""
     variables: dict[tuple[str, ...], str] = {("log_level",): "LOG_LEVEL"} if "LOG_LEVEL" in environ else {}
     for name in sorted(environ):
         first, *rest = name.removeprefix(PREFIX).lower().split(SEPARATOR)
         # Other variables of this prefix are not settings of a detector, such as the API key.
-        if name.startswith(PREFIX) and first in DetectorConfig.model_fields:
+        if name.startswith(PREFIX) and first in model.model_fields:
             variables[first, *rest] = name
     for path, variable in variables.items():
         value = environ[variable].upper() if path == ("log_level",) else yamlfile.value_of(environ[variable])

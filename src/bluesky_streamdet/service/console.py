@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from bluesky_streamdet.service.board import StatusBoard
-from bluesky_streamdet.service.config import DetectorConfig
+from bluesky_streamdet.service.config import ServedDetector
 from bluesky_streamdet.service.server import Service
 from bluesky_streamdet.streaming.messages import SeriesReport, Status
 
@@ -24,7 +24,7 @@ CLEAR = "\r\x1b[2K"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def run(config: DetectorConfig, output: TextIO) -> None:
+async def run(config: ServedDetector, output: TextIO) -> None:
     """Serve until Ctrl-C or SIGTERM, then drain; the second ends it at once. Raises `StreamdetError` at the start."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -62,7 +62,7 @@ def greeting(service: Service) -> list[str]:
     """Who this is, and how to talk to it."""
     config, key = service.config, service.key
     lines = [
-        f"detector  {config.detector} ({config.type}), from {', '.join(config.source.endpoints)}",
+        f"detector  {config.detector} ({config.kind}), from {config.origin}",
         f"files     {config.files.directory}",
         *(f"output    {output.name}: {output.kind} {output.address}" for output in config.outputs),
     ]

@@ -14,21 +14,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, ServiceUnreachable, StreamdetError
-from bluesky_streamdet.streaming.config import DataPlaneConfig
+from bluesky_streamdet.streaming.config import PlaneConfig
 from bluesky_streamdet.streaming.link import ControlEnd
 from bluesky_streamdet.streaming.messages import Answer, Command, Quit, Status
 from bluesky_streamdet.streaming.problems import error_of
 
 log = logging.getLogger(__name__)
 
-MODULE = "bluesky_streamdet.streaming.process"
-COMMAND = (sys.executable, "-X", "faulthandler", "-m", MODULE)
 LAST_LINES = 20
 """So much of what the process printed is kept, to say why it ended."""
 LAST_WORDS = 0.3
 """Seconds for what an ended process said to arrive."""
 KILL_SECONDS = 10.0
 """A killed process that waits for a disk ends only when that answers; nobody waits for it longer than this."""
+
+
+def command_of(module: str) -> tuple[str, ...]:
+    """How a data plane is started."""
+    return (sys.executable, "-X", "faulthandler", "-m", module)
 
 
 class DataPlaneDied(StreamdetError):
@@ -53,12 +56,10 @@ class DataPlaneProcess:
 
     Whatever happens, `close` it.
 
-    on_status: called in the event loop with each status. command: what to run, for tests.
+    on_status: called in the event loop with each status. command: what to run.
     """
 
-    def __init__(
-        self, config: DataPlaneConfig, on_status: Callable[[Status], None], command: Sequence[str] = COMMAND
-    ) -> None:
+    def __init__(self, config: PlaneConfig, on_status: Callable[[Status], None], command: Sequence[str]) -> None:
         self.ended = asyncio.Event()
         self.last_words: deque[str] = deque(maxlen=LAST_LINES)
         self._config = config

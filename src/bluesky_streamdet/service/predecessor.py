@@ -13,15 +13,15 @@ import socket
 from pathlib import Path
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service.dataplane import MODULE
 
 log = logging.getLogger(__name__)
 
 
 class PidFile:
-    """Names the process of a detector's data plane: machine and number."""
+    """Names the process of a detector's data plane: machine and number. module: what that process runs."""
 
-    def __init__(self, directory: Path, detector: str) -> None:
+    def __init__(self, directory: Path, detector: str, module: str) -> None:
+        self._module = module.encode()
         self.path = directory / ".streamdet" / f"{detector}.pid"
 
     def write(self, pid: int) -> None:
@@ -40,7 +40,7 @@ class PidFile:
         """The number of the process if it runs on this machine and is a data plane."""
         try:
             host, pid = self.path.read_text(encoding="utf-8").split()
-            if host != socket.gethostname() or MODULE.encode() not in Path(f"/proc/{int(pid)}/cmdline").read_bytes():
+            if host != socket.gethostname() or self._module not in Path(f"/proc/{int(pid)}/cmdline").read_bytes():
                 return None
         except (OSError, ValueError):
             return None

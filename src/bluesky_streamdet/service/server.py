@@ -13,7 +13,7 @@ import uvicorn
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.app import create_app
-from bluesky_streamdet.service.config import DetectorConfig, RestConfig
+from bluesky_streamdet.service.config import RestConfig, ServedDetector
 from bluesky_streamdet.service.keys import ApiKey
 from bluesky_streamdet.service.supervisor import Supervisor
 
@@ -30,7 +30,7 @@ class Service:
     After the start, `port` is the real one, `url` is where clients find it, and `key` lets them change something.
     """
 
-    def __init__(self, config: DetectorConfig, supervisor: Supervisor | None = None) -> None:
+    def __init__(self, config: ServedDetector, supervisor: Supervisor | None = None) -> None:
         self.config = config
         self.supervisor = supervisor or Supervisor(config)
         self.port = config.rest.port

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from bluesky_streamdet.core.errors import DeadlineExceeded, StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.board import StatusBoard
-from bluesky_streamdet.service.config import DetectorConfig
-from bluesky_streamdet.service.dataplane import COMMAND, DataPlaneProcess, NotRunning
+from bluesky_streamdet.service.config import ServedDetector
+from bluesky_streamdet.service.dataplane import DataPlaneProcess, NotRunning, command_of
 from bluesky_streamdet.service.predecessor import PidFile
 from bluesky_streamdet.service.serieslog import Describe, SeriesLog, describe
 from bluesky_streamdet.streaming.messages import Answer, Command, Status
@@ -33,15 +33,15 @@ PULSE = 0.25
 class Supervisor:
     """One data plane and all that is known of it. Lives in one event loop; `start` it, and `close` it whatever happens.
 
-    describe: tells what a file holds that was left behind. command, backoff: how a data plane is started, and how long
-    after a death. clock: seconds, monotonic.
+    describe: tells what a file holds that was left behind. command, backoff: how a data plane is started, as the
+    configuration says when left out, and how long after a death. clock: seconds, monotonic.
     """
 
     def __init__(
         self,
-        config: DetectorConfig,
+        config: ServedDetector,
         describe: Describe = describe,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] = (),
         backoff: Sequence[float] = BACKOFF,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,10 +49,10 @@ class Supervisor:
         self.restarts = 0
         self.series = SeriesLog(config.files.directory, config.detector, describe, clock)
         self.board = StatusBoard(Status(detector=config.detector, log_level=config.log_level), clock)
-        self._command = command
+        self._command = command or command_of(config.PLANE)
         self._backoff = backoff
         self._clock = clock
-        self._pid_file = PidFile(config.files.directory, config.detector)
+        self._pid_file = PidFile(config.files.directory, config.detector, config.PLANE)
         self._plane: DataPlaneProcess | None = None
         self._latest: Status | None = None
         self._heard = clock()

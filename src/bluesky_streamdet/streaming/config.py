@@ -84,17 +84,27 @@ class FileConfig(Section):
     flush_seconds: float = Field(default=0.1, ge=0)
 
 
-class DataPlaneConfig(Section):
-    """One detector's data plane.
+class PlaneConfig(Section):
+    """One detector's data plane, wherever its frames come from.
 
-    codec: key of `catalog.CODECS`. unarmed: what happens to a series that the detector starts and nobody armed.
+    monitor: address such as "tcp://127.0.0.1:9998" where anybody may ask for the latest frame; None for no such port.
+    unarmed: what happens to a series that the detector starts and nobody armed.
     """
 
     detector: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
-    codec: str
-    source: SourceConfig
     files: FileConfig = FileConfig()
     outputs: list[OutputConfig] = []
+    monitor: str | None = None
     wait: WaitConfig = WaitConfig()
     unarmed: Literal["write", "ignore"] = "write"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class DataPlaneConfig(PlaneConfig):
+    """The data plane of a detector that sends its frames.
+
+    codec: key of `catalog.CODECS`.
+    """
+
+    codec: str
+    source: SourceConfig

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import zmq
@@ -20,7 +21,7 @@ from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart, payload
 from bluesky_streamdet.core.receiver import Action, Begin, Deliver, Finish, Receiver
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
-from bluesky_streamdet.streaming.config import DataPlaneConfig
+from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
 from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
@@ -35,7 +36,8 @@ SHORTEST_FLUSH = 0.02
 """Seconds between flushes at least, when frames come singly."""
 
 
-OpenIntake = Callable[[DataPlaneConfig, "zmq.Context[zmq.Socket[bytes]]"], Intake]
+OpenIntake = Callable[[Any, "zmq.Context[zmq.Socket[bytes]]"], Intake]
+"""Opens what frames come from, of the kind of configuration that it is for."""
 
 
 def open_stream(config: DataPlaneConfig, context: zmq.Context[zmq.Socket[bytes]]) -> StreamIntake:
@@ -53,7 +55,7 @@ class Pipeline:
 
     def __init__(
         self,
-        config: DataPlaneConfig,
+        config: PlaneConfig,
         context: zmq.Context[zmq.Socket[bytes]],
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[], None] = lambda: None,

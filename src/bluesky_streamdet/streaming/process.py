@@ -18,7 +18,7 @@ import zmq
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.events import Frame
 from bluesky_streamdet.core.rules import State
-from bluesky_streamdet.streaming.config import DataPlaneConfig
+from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
 from bluesky_streamdet.streaming.link import DataEnd
 from bluesky_streamdet.streaming.messages import (
     Abort,
@@ -56,7 +56,7 @@ class DataPlane:
 
     def __init__(
         self,
-        config: DataPlaneConfig,
+        config: PlaneConfig,
         endpoint: str,
         context: zmq.Context[zmq.Socket[bytes]],
         parent: int,
@@ -171,7 +171,7 @@ class DataPlane:
         )
 
 
-def main(model: type[DataPlaneConfig] = DataPlaneConfig, open_intake: OpenIntake = open_stream) -> int:
+def main(model: type[PlaneConfig] = DataPlaneConfig, open_intake: OpenIntake = open_stream) -> int:
     """The process. model: of the configuration that it reads. open_intake: opens what frames come from."""
     parser = argparse.ArgumentParser(description="One data plane; started by the control plane, not by hand.")
     parser.add_argument("--link", required=True, help="endpoint of the control plane")

@@ -6,8 +6,8 @@ Two models, for the same scalers, which do not agree at high rates; whoever stor
 its ticks. factor = clock / (clock - all_events * (event_width + 1) - reset).
 
 *Paralysable* (the SDK's own): resets take their ticks away; of the events that come at rate R in the rest, a share
-exp(-R * T_all) is seen, and exp(-2 * R * T_window) counted in spectrum and windows. R is found from the rate seen, on the
-branch of low rates, R * T_all < 1: a detector beyond it sees fewer events the more there are, and nothing that it
+exp(-R * T_all) is seen, and exp(-2 * R * T_window) counted in spectrum and windows. R is found from the rate seen, on
+the branch of low rates, R * T_all < 1: a detector beyond it sees fewer events the more there are, and nothing that it
 counts tells. T is a time for each event, with an offset and a part in proportion to the energy.
 
 All functions take scalars or arrays, of any shapes that broadcast, of any integer type; they calculate in float64. No
@@ -99,7 +99,7 @@ def _floats(values: ArrayLike) -> Floats:
 
 
 def _ratio(whole: Floats, live: Floats) -> Floats:
-    """whole / live; 1 where whole is 0, inf where live is not positive."""
+    """Whole / live; 1 where whole is 0, inf where live is not positive."""
     ratio = whole / np.where(live > 0, live, 1.0)
     return np.where(whole > 0, np.where(live > 0, ratio, np.inf), 1.0)
 
@@ -107,7 +107,7 @@ def _ratio(whole: Floats, live: Floats) -> Floats:
 def _low_rate_root(seen: Floats) -> Floats:
     """The y in 0…1 with y * exp(-y) = seen, which is -W(-seen) of Lambert's W; inf where there is none.
 
-    It starts from the series at 0 or at the branch point, so that three of Halley's steps reach the last digit anywhere.
+    From the series at 0 or at the branch point, three of Halley's steps reach the last digit anywhere.
     """
     x = np.minimum(seen, _BRANCH_POINT)
     p = np.sqrt(np.maximum(2.0 * (1.0 - np.e * x), 0.0))
