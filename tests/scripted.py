@@ -24,6 +24,7 @@ from bluesky_streamdet.streaming.messages import (
     FrameReport,
     LatestFrame,
     LedgerReport,
+    ScalarReport,
     SeriesReport,
     Status,
 )
@@ -34,7 +35,14 @@ DETECTOR = "scripted"
 
 
 class ScriptedService:
-    """ahead: rows that files hold beyond those reported. behind: rows reported that readers do not see yet."""
+    """ahead: rows that files hold beyond those reported. behind: rows reported that readers do not see yet.
+
+    shape, dtype, picture: what frames are like, for kinds of services that have others.
+    """
+
+    shape: tuple[int, ...] = SHAPE
+    dtype = DTYPE
+    scalars: tuple[ScalarReport, ...] = ()
 
     def __init__(
         self,
@@ -60,6 +68,14 @@ class ScriptedService:
         self.numbers = 0
         self.frames_of_trigger = 1
         self._callbacks: list[Callable[[Status | None], None]] = []
+
+    def picture(self, number: int) -> np.ndarray[Any, Any]:
+        """The pixels of the frame with that number."""
+        return picture(number)
+
+    def scalar(self, name: str, number: int) -> np.ndarray[Any, Any]:
+        """What comes with the frame with that number, of each of `scalars`."""
+        raise KeyError(name)
 
     def connect(self, url: str = "") -> ScriptedClient:
         self.check()
@@ -185,9 +201,14 @@ class ScriptedSeries:
         data = None
         if self._file is not None or self.numbers:
             event = () if self._event == 1 else (self._event,)
-            chunk = (1, *(1 for _ in event), *SHAPE)
+            service = self._service
             data = DatasetReport(
-                dataset="/entry/data/data", shape=SHAPE, dtype=DTYPE, chunk_shape=chunk, frames_per_event=self._event
+                dataset="/entry/data/data",
+                shape=service.shape,
+                dtype=service.dtype,
+                chunk_shape=(1, *(1 for _ in event), *service.shape),
+                frames_per_event=self._event,
+                scalars=list(service.scalars),
             )
         return SeriesReport(
             id=self.id,
@@ -214,7 +235,7 @@ class ScriptedSeries:
                     group["sequence_number"].resize(keep, axis=0)
                 if self._service.behind:
                     late = self.numbers[-self._service.behind :]
-                    file["/entry/late/data"] = np.stack([picture(number) for number in late])
+                    file["/entry/late/data"] = np.stack([self._service.picture(number) for number in late])
                     file["/entry/late/sequence_number"] = np.array(late, "u8")
         return report
 
@@ -223,12 +244,22 @@ class ScriptedSeries:
             self._file.close()
 
     def _open(self) -> None:
-        event = () if self._event == 1 else (self._event,)
+        event, shape = () if self._event == 1 else (self._event,), self._service.shape
         self._file = h5py.File(self._path, "x", libver="latest", locking=False)
         group = self._file.create_group(f"/entry/instrument/{self._service.detector}")
         self._data = group.create_dataset(
-            "data", (0, *event, *SHAPE), DTYPE, maxshape=(None, *event, *SHAPE), chunks=(1, *(1 for _ in event), *SHAPE)
+            "data",
+            (0, *event, *shape),
+            self._service.dtype,
+            maxshape=(None, *event, *shape),
+            chunks=(1, *(1 for _ in event), *shape),
         )
+        self._scalars = {
+            one.name: group.create_dataset(
+                one.name, (0, *one.shape), one.dtype, maxshape=(None, *one.shape), chunks=(64, *one.shape)
+            )
+            for one in self._service.scalars
+        }
         self._numbers = group.create_dataset("sequence_number", (0,), "u8", maxshape=(None,), chunks=(4096,))
         self._file["/entry/data/data"] = self._data
         self._file.swmr_mode = True
@@ -242,8 +273,12 @@ class ScriptedSeries:
         self._numbers.resize(rows + ahead, axis=0)
         for row in range(rows):
             place = row if event == 1 else divmod(row, event)
-            self._data[place] = picture(numbers[row])
+            self._data[place] = self._service.picture(numbers[row])
             self._numbers[row] = numbers[row]
+        for name, dataset in self._scalars.items():
+            dataset.resize(rows + ahead, axis=0)
+            for row in range(rows):
+                dataset[row] = self._service.scalar(name, numbers[row])
         self._file.flush()
 
 
@@ -301,18 +336,19 @@ class ScriptedClient:
         return report
 
     def frame(self) -> LatestFrame:
-        current = self._service.current
-        number = self._service.numbers - 1
+        service, current = self._service, self._service.current
+        number = service.numbers - 1
         header = FrameReport(
             series=current.id if current is not None else None,
             number=number,
-            shape=SHAPE,
-            dtype=DTYPE,
+            shape=service.shape,
+            dtype=service.dtype,
             encoding="none",
-            chunk=SHAPE,
+            chunk=service.shape,
             received=0,
         )
-        return LatestFrame(header, picture(number), {})
+        scalars = {one.name: service.scalar(one.name, number) for one in service.scalars}
+        return LatestFrame(header, service.picture(number), scalars)
 
     def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]:
         return self._service.subscribe(callback)

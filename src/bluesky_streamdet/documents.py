@@ -220,11 +220,13 @@ class ResourceDocuments:
             documents.append(("resource", self._resource))
             self._introduced = True
         for point in range(self.announced, events):
-            datum = _datum(self._resource["uid"], point)
-            self.datum_ids.append(datum["datum_id"])
-            documents.append(("datum", datum))
+            self.datum_ids.append(f"{self._resource['uid']}/{point}")
+            documents += [("datum", one) for one in self._datums(point)]
         self.announced = events
         return documents
+
+    def _datums(self, point: int) -> list[Document]:
+        return [_datum(self._resource["uid"], f"{point}", {"point_number": point})]
 
     def take_back(self) -> None:
         """Hand out the resource once more when it was dropped: RunEngine fills in the run of what it emits.
@@ -232,6 +234,26 @@ class ResourceDocuments:
         A datum that nobody refers to harms nobody; its frame is skipped.
         """
         self._introduced = "run_start" in self._resource
+
+
+class SpectraDocuments(ResourceDocuments):
+    """resource and datum of one file of spectra, (frames, channels, bins), for handlers of Xspress3 files: a datum for
+    each channel of each event, whose id is that of the event, a slash, and the channel from 0.
+
+    They look for the spectra under /entry/instrument/detector/data, and count channels from 1.
+    """
+
+    def __init__(self, path: str, channels: int) -> None:
+        super().__init__(path, 1, "XSP3")
+        self._resource["resource_kwargs"] = {}
+        self._channels = channels
+
+    def _datums(self, point: int) -> list[Document]:
+        uid = self._resource["uid"]
+        return [
+            _datum(uid, f"{point}/{channel}", {"frame": point, "channel": channel + 1})
+            for channel in range(self._channels)
+        ]
 
 
 def with_columns(layout: FrameLayout, columns: Mapping[str, Column]) -> FrameLayout:
@@ -256,5 +278,5 @@ def _stream_datum(resource: str, start: int, stop: int) -> Document:
     }
 
 
-def _datum(resource: str, point: int) -> Document:
-    return {"resource": resource, "datum_id": f"{resource}/{point}", "datum_kwargs": {"point_number": point}}
+def _datum(resource: str, name: str, kwargs: Document) -> Document:
+    return {"resource": resource, "datum_id": f"{resource}/{name}", "datum_kwargs": kwargs}

@@ -27,8 +27,10 @@ COMMANDS: dict[str, str] = {
     "watch": "Look at a stream: series, rate, gaps, order.",
     "inspect": "Say what a file holds, and whether it can be trusted.",
     "detectors": "List the detectors that are known.",
+    "xspress3": "Xspress3: stream from its SDK or a simulation, steer it, serve it over Tango.",
 }
-"""What each command does, in one line; it is the function of that name in the file of that name."""
+"""What each command does, in one line; it is the function of that name in the file of that name, or that file's `app`
+when it has commands of its own."""
 
 WORK_FAILED, WRONG_USAGE = 1, 2
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -43,7 +45,10 @@ class _Table(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        function = getattr(importlib.import_module(f"bluesky_streamdet.cli.{cmd_name}"), cmd_name)
+        module = importlib.import_module(f"bluesky_streamdet.cli.{cmd_name}")
+        if hasattr(module, "app"):
+            return typer.main.get_command(module.app)
+        function = getattr(module, cmd_name)
         one = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         one.command(cmd_name)(function)
         return typer.main.get_command(one)

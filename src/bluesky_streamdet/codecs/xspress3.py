@@ -143,16 +143,15 @@ class Decoder:
             payload, record = tuple(parts[1:]), None
             check_payload(form, payload)
         number = check_number(header.frame, "frame number")
-        detail = None if header.exptime is None else {"real_time": round(header.exptime * 1e9)}
-        series = header.series or None
+        detail, series = detail_of(header), header.series or None
         return Frame(number, header.msg_number, series, form, payload, received, detail, header.discard, record)
 
     def _format_of(self, header: Image) -> FrameFormat:
         """The format that an image announces. It is the one before, mostly, and then nothing is read of it."""
         key = (header.shape, header.type, header.compression, header.chunks, bytes(header.scalars))
         if self._format is None or key != self._key:
-            *form, scalars = key
-            self._format = dataclasses.replace(checked_format(*form), scalars=_scalars(scalars))
+            form = checked_format(header.shape, header.type, header.compression, header.chunks)
+            self._format = dataclasses.replace(form, scalars=_scalars(header.scalars))
             self._key = key
         return self._format
 
@@ -170,10 +169,10 @@ def announced(frames: int | None) -> int | None:
     return frames if frames is not None and 0 < frames < LARGEST_NUMBER else None
 
 
-def _scalars(described: bytes) -> tuple[Scalar, ...]:
-    if not described:
+def _scalars(said: Buffer) -> tuple[Scalar, ...]:
+    if not memoryview(said).nbytes:
         return ()
-    return checked_scalars([Scalar(one.name, one.type, one.shape, one.unit) for one in json_of(_SCALARS, described)])
+    return checked_scalars([Scalar(one.name, one.type, one.shape, one.unit) for one in json_of(_SCALARS, said)])
 
 
 def checked_scalars(scalars: Sequence[Scalar]) -> tuple[Scalar, ...]:
@@ -227,7 +226,7 @@ class Encoder:
 
     def frame(self, frame: Frame) -> Message:
         if frame.format is not self._format:
-            self._format, self._tail = frame.format, _described(frame.format)
+            self._format, self._tail = frame.format, described(frame.format)
         series = frame.series or self._announced
         if series != self._series:
             self._series, self._quoted = series, msgspec.json.encode(series)
@@ -256,13 +255,18 @@ class Encoder:
         return number
 
 
+def detail_of(header: Image) -> dict[str, Any] | None:
+    """What an image says of itself besides its scalars: how long it was exposed, in ns."""
+    return None if header.exptime is None else {"real_time": round(header.exptime * 1e9)}
+
+
 def exposure_of(frame: Frame) -> float | None:
     """Seconds that the frame was exposed, when it says so itself."""
     real_time = (frame.detail or {}).get("real_time")
     return None if real_time is None else real_time / 1e9
 
 
-def _described(form: FrameFormat) -> bytes:
+def described(form: FrameFormat) -> bytes:
     """The end of a header of such frames, from a comma on."""
     said: dict[str, Any] = {"shape": form.shape, "type": np.dtype(form.dtype).name, "compression": form.encoding}
     if form.chunk != form.shape:

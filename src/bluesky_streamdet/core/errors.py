@@ -23,6 +23,9 @@ to do next. The REST service sends the three as its one error body, and the clie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 LONGEST_DETAIL = 300
 """Characters of what a peer sent, which may be as long as it likes, in a message of ours."""
 
@@ -46,13 +49,17 @@ class ConfigError(StreamdetError):
 
 
 class MalformedMessage(StreamdetError):
-    """The peer broke its protocol. `reason` is a short fixed text, fit to be a key of a count; `detail` is cut."""
+    """The peer broke its protocol. `reason` is a short fixed text, fit to be a key of a count; `detail` is cut.
+
+    events: what the message says all the same that brought it to light, when only one before it is lost.
+    """
 
     code = "malformed_message"
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", events: Sequence[Any] = ()) -> None:
         super().__init__(f"{reason}: {detail[:LONGEST_DETAIL]}" if detail else reason)
         self.reason = reason
+        self.events = events
 
 
 class RequestRefused(StreamdetError):

@@ -131,8 +131,9 @@ class StreamDetector(StandardDetector):
     """A detector whose frames the service at `url` writes.
 
     frames_per_event: how many frames make one event, where no `TriggerInfo` says it. exposure: in s, of each frame, to
-    begin with. deadtime: s between exposures by external triggers. `devices.setup.Setup` explains the other keywords.
-    No connection is opened before the device is prepared or triggered.
+    begin with. deadtime: s between exposures by external triggers. `devices.setup.Setup` explains the other keywords;
+    `extras` are those of it that only kinds of detectors set. No connection is opened before the device is prepared or
+    triggered.
 
     An event holds `frames_written` and, of its last frame, `total`; the frames are announced under the device's name.
     """
@@ -153,10 +154,12 @@ class StreamDetector(StandardDetector):
         margin: float = DEFAULT_MARGIN,
         totals: bool = True,
         connect: Callable[[str], Client] = connect,
+        extras: Mapping[str, Any] | None = None,
         name: str = "",
     ) -> None:
         chosen = driver_of(driver), paths_of(path_provider), path_map or {}
-        setup = Setup(url, *chosen, "stream", columns, shape, dtype, margin, totals, connect, separator="-")
+        more = {"separator": "-", **(extras or {})}
+        setup = Setup(url, *chosen, "stream", columns, shape, dtype, margin, totals, connect, **more)
         self._acquisition = Acquisition(setup)
         self._default = TriggerInfo(collections_per_event=frames_per_event)
         self._prepared = self._default
@@ -167,10 +170,13 @@ class StreamDetector(StandardDetector):
         self.detector, self._set_detector = soft_signal_r_and_setter(str, "")
         self.frames_written, self._set_written = soft_signal_r_and_setter(int, 0)
         self.total, self._set_total = soft_signal_r_and_setter(float, float("nan"))
-        self._trigger = StreamTrigger(self.exposure, deadtime)
+        self._trigger = self._make_trigger(deadtime)
         self.add_detector_logics(self._trigger, StreamAcquire(self), StreamData(self))
         self.add_config_signals(self.service_url, self.detector)
         super().__init__(name=name)
+
+    def _make_trigger(self, deadtime: float) -> StreamTrigger:
+        return StreamTrigger(self.exposure, deadtime)
 
     @property
     def frames_per_event(self) -> int:
@@ -259,19 +265,28 @@ class StreamDetector(StandardDetector):
             )
         self._show_written()
         if self._acquisition.setup.totals and not self._flying and not pending.wait.short:
-            self._set_total(await asyncio.to_thread(self._acquisition.total))
+            await self._show_latest()
 
     async def describe(self) -> dict[str, DataKey]:
         described = await super().describe()
-        for signal in (self.frames_written, self.total):
+        for signal in self._values:
             described.update(await signal.describe())
         return described
 
     async def read(self) -> dict[str, Reading]:
         reading = await super().read()
-        for signal in (self.frames_written, self.total):
+        for signal in self._values:
             reading.update(await signal.read())
         return reading
+
+    @property
+    def _values(self) -> Sequence[SignalR[Any]]:
+        """What an event holds besides what is announced."""
+        return self.frames_written, self.total
+
+    async def _show_latest(self) -> None:
+        """Show what an event says of its last frame."""
+        self._set_total(await asyncio.to_thread(self._acquisition.total))
 
     async def pause(self) -> None:
         await asyncio.to_thread(self._acquisition.pause)
@@ -292,7 +307,7 @@ class StreamDetector(StandardDetector):
         self._set_written(self._acquisition.frames_written)
 
     def __repr__(self) -> str:
-        return f"<StreamDetector {self.name!r} at {self._acquisition.setup.url}: {self._acquisition!r}>"
+        return f"<{type(self).__name__} {self.name!r} at {self._acquisition.setup.url}: {self._acquisition!r}>"
 
 
 async def _looks(pending: PendingFrames) -> AsyncIterator[int]:

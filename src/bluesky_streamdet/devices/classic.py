@@ -36,12 +36,16 @@ from bluesky_streamdet.documents import AssetDocs, Document, Named, data_keys, i
 
 
 class Planned(NamedTuple):
-    """What `prepare` asked for. livetime: exposure in s, 0 for what is set. patience: seconds that a frame may take."""
+    """What `prepare` asked for. livetime: exposure in s, 0 for what is set. patience: seconds that a frame may take.
+
+    level: external triggers are levels, and not edges.
+    """
 
     events: int
     external: bool = False
     livetime: float = 0.0
     patience: float | None = None
+    level: bool = False
 
     @classmethod
     def of(cls, value: Any) -> Planned:
@@ -54,7 +58,8 @@ class Planned(NamedTuple):
         else:
             trigger = getattr(value.trigger, "name", "INTERNAL")
             patience = value.exposure_timeout if "exposure_timeout" in value.model_fields_set else None
-            planned = cls(value.number_of_events, trigger != "INTERNAL", value.livetime, patience)
+            level = trigger == "EXTERNAL_LEVEL"
+            planned = cls(value.number_of_events, trigger != "INTERNAL", value.livetime, patience, level)
         if planned.events < 1:
             raise ConfigError(f"A flight of {planned.events} events is none.", "Prepare at least one.")
         return planned
@@ -112,7 +117,8 @@ class StreamDetector(Device):
     """A detector whose frames the service at `url` writes.
 
     frames_per_event: how many frames make one event; each trigger takes so many. exposure: in s, of each frame, to
-    begin with. `devices.setup.Setup` explains the other keywords. No connection is opened before the device is staged.
+    begin with. `devices.setup.Setup` explains the other keywords; `extras` are those of it that only kinds of detectors
+    set. No connection is opened before the device is staged.
 
     An event holds `frames_written`, `frames_missing` and, of its last frame, `total`; the frames themselves are
     announced under the device's name, as `asset_docs` says.
@@ -144,10 +150,11 @@ class StreamDetector(Device):
         margin: float = DEFAULT_MARGIN,
         totals: bool = True,
         connect: Callable[[str], Client] = connect,
+        extras: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         chosen = driver_of(driver), paths_of(path_provider), path_map or {}
-        setup = Setup(url, *chosen, asset_docs, columns, shape, dtype, margin, totals, connect)
+        setup = Setup(url, *chosen, asset_docs, columns, shape, dtype, margin, totals, connect, **(extras or {}))
         self._acquisition = Acquisition(setup)
         self._planned: Planned | None = None
         self._flight: PendingFrames | None = None
@@ -203,11 +210,12 @@ class StreamDetector(Device):
         status = FramesStatus(self, self._frames)
 
         def take() -> None:
+            self._set_driver(Planned(1))
             pending = self._acquisition.start(1, self._exposure, step=True)
             pending.until_done(status.progress)
             self._show_counts()
             if self._acquisition.setup.totals and not pending.wait.short:
-                self.total.put(self._acquisition.total())
+                self._show_latest()
 
         _in_thread(take, status, f"{self.name} trigger")
         return status
@@ -250,6 +258,7 @@ class StreamDetector(Device):
         return status
 
     def _fly(self, planned: Planned) -> None:
+        self._set_driver(planned)
         self._flight = self._acquisition.start(
             planned.events, self._exposure, external=planned.external, patience=planned.patience
         )
@@ -310,12 +319,19 @@ class StreamDetector(Device):
     def _frames(self) -> int:
         return cast("int", self.frames_per_event.get())
 
+    def _set_driver(self, planned: Planned) -> None:
+        """Tell the driver what it has to know besides, for a kind of detector where there is such."""
+
+    def _show_latest(self) -> None:
+        """Show what an event says of its last frame."""
+        self.total.put(self._acquisition.total())
+
     def _show_counts(self) -> None:
         self.frames_written.put(self._acquisition.frames_written)
         self.frames_missing.put(self._acquisition.frames_missing)
 
     def __repr__(self) -> str:
-        return f"<StreamDetector {self.name!r} at {self._acquisition.setup.url}: {self._acquisition!r}>"
+        return f"<{type(self).__name__} {self.name!r} at {self._acquisition.setup.url}: {self._acquisition!r}>"
 
 
 def _in_thread(work: Callable[[], None], status: TellingStatus, name: str) -> None:

@@ -16,6 +16,7 @@ from bluesky_streamdet.documents import (
     FrameLayout,
     Named,
     ResourceDocuments,
+    SpectraDocuments,
     StreamDocuments,
     reader_path,
     with_columns,
@@ -108,6 +109,8 @@ class RunFile:
         layout = layout_of(report, report.data, self.frames_per_event, setup)
         if described is not None and not described.same_frames(layout):
             raise failures.other_frames(report.detector, _in_words(layout), _in_words(described))
+        if setup.asset_docs == "resource" and setup.channels:
+            return SpectraDocuments(reader_path(report.file, setup.path_map), setup.channels)
         if setup.asset_docs == "resource":
             return ResourceDocuments(reader_path(report.file, setup.path_map), self.frames_per_event)
         return StreamDocuments(layout, name, readers_uri(report.file, self.choice, setup.path_map), setup.separator)

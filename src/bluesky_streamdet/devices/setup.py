@@ -41,8 +41,9 @@ class Setup:
     frame, which costs fetching it. connect: makes the client of a service from its URL.
 
     scalars: which of what the detector sends with each frame to announce beside it. dims: names of the axes of a
-    frame under "", of a scalar under its name. ready: called at the start of each run with the client; returns what
-    frames will be like, if that is known.
+    frame under "", of a scalar under its name. channels: more than 0 for spectra, whose "resource" documents are those
+    of Xspress3 handlers. ready: called at the start of each run with the client; returns what frames will be like, if
+    that is known.
     """
 
     url: str = DEFAULT_URL
@@ -59,6 +60,7 @@ class Setup:
     separator: str = "_"
     scalars: Sequence[str] = ()
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    channels: int = 0
     ready: Callable[[Client], DatasetReport | None] = lambda client: None
     clock: Callable[[], float] = time.monotonic
 

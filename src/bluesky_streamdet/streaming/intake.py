@@ -48,6 +48,11 @@ class Intake(Protocol):
     @property
     def patience(self) -> float: ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why no series can be taken until somebody does something about it."""
+        ...
+
     def take(self, lane: int) -> Iterator[Taken]:
         """What has come at one input; nothing at all when nothing has."""
         ...
@@ -69,6 +74,7 @@ class StreamIntake:
     """The messages of a detector's sockets, decoded. Raises `AddressTaken` or `ConfigError`."""
 
     patience = math.inf
+    trouble = None
 
     def __init__(self, config: SourceConfig, decoder: Decoder, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._source = Source(config, context)
@@ -97,7 +103,7 @@ class StreamIntake:
                 events += decode(parts, received())
             except MalformedMessage as error:
                 yield Taken(events, error)
-                events = []
+                events = list(error.events)
         if took:
             yield Taken(events)
 

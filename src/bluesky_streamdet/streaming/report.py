@@ -37,11 +37,12 @@ class StatusReporter:
         self._revision += 1
         frames, megabytes, writing = self._measured_rates()
         failure = recorder.failure if recorder is not None else pipeline.failure
-        failed = failure is not None and receiver.state is State.IDLE
+        error = pipeline.source.trouble or (str(failure) if failure is not None else None)
+        failed = error is not None and receiver.state is State.IDLE
         return Status(
             detector=pipeline.config.detector,
             state="error" if failed else receiver.state,
-            error=str(failure) if failure is not None else None,
+            error=error,
             revision=self._revision,
             series=recorder.report() if recorder is not None else None,
             last_series=pipeline.last,

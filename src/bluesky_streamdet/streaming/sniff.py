@@ -9,7 +9,7 @@ from typing_extensions import Buffer
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.core.errors import MalformedMessage
 
-DRANSPOSE_NAMES = {"stins": "STINS", "dectris_v1": "EIGER_LEGACY"}
+DRANSPOSE_NAMES = {"stins": "STINS", "dectris_v1": "EIGER_LEGACY", "xspress3-pickled": "xspress"}
 """What dranspose calls the formats that it knows too."""
 
 

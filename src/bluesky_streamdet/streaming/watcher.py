@@ -23,6 +23,7 @@ from bluesky_streamdet.streaming.sniff import codec_of
 LIMITS = Limits(gap_seconds=0.5, gap_bytes=32 << 20)
 """A watcher holds back little, as it gives frames to nobody."""
 AUTO = "auto"
+UNKNOWN = "in no known format"
 
 
 class Sight(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class Watcher:
         self.codec = None if codec == AUTO else codec
         self._decoder: Decoder | None = None if self.codec is None else CODECS[self.codec].decoder()
         self._receiver = Receiver(LIMITS, self._order)
+        self._unknown = UNKNOWN
         self._seen = 0
         self._series: Series | None = None  # The last one that ended.
         self._ended = ("", "")
@@ -64,13 +66,13 @@ class Watcher:
         """Take a message that came at `received` (ns since 1970) and `now` (s, of any clock that goes steadily)."""
         decoder = self._decoder or self._recognise(parts)
         if decoder is None:
-            self._receiver.malformed("in no known format", now)
+            self._receiver.malformed(self._unknown, now)
             return
         try:
             events = decoder.decode(parts, received)
         except MalformedMessage as error:
             self._receiver.malformed(error.reason, now)
-            return
+            events = error.events
         for event in events:
             if isinstance(event, Frame):
                 self._frame = event
@@ -105,8 +107,11 @@ class Watcher:
         return Order(str(self._seen))
 
     def _recognise(self, parts: Sequence[Buffer]) -> Decoder | None:
-        self.codec = codec_of(parts)
-        self._decoder = None if self.codec is None else CODECS[self.codec].decoder()
+        codec = codec_of(parts)
+        if codec is not None and CODECS[codec].by_choice:
+            self._unknown = f"in a format that has to be asked for: {codec}"
+        elif codec is not None:
+            self.codec, self._decoder = codec, CODECS[codec].decoder()
         return self._decoder
 
     def _note(self, actions: Sequence[Any]) -> None:

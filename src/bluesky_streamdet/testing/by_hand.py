@@ -10,8 +10,8 @@ A capture is a YAML file: a list of messages, each with a title, its parts, and 
         - {is: frame, number: 1, position: null, shape: [2, 3], dtype: <u2, pixels: [[1, 2, 3], [4, 5, 6]]}
 
 An event says what it `is` (start, frame, or end) and any of its fields; those that it leaves out are not compared. Of
-a frame, `shape`, `dtype`, `encoding` and `chunk` are those of its format, and `pixels` are its decoded values. The
-metadata of a start need not be complete either.
+a frame, `shape`, `dtype`, `encoding` and `chunk` are those of its format, `pixels` are its decoded values, and
+`scalars` the values that come with it, by name. The metadata of a start need not be complete either.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 import yaml
 
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.streaming.messages import scalars_of, values_of
 from bluesky_streamdet.transforms import pixels
 
 KINDS = {SeriesStart: "start", Frame: "frame", SeriesEnd: "end"}
@@ -60,6 +61,9 @@ def _field(event: Event, name: str, wanted: Any) -> Any:
         return KINDS[type(event)]
     if name == "pixels" and isinstance(event, Frame):
         return pixels.decode(event).tolist()
+    if name == "scalars" and isinstance(event, Frame):
+        values = values_of(scalars_of(event.format), bytes(event.scalars or b""))
+        return {name: value.tolist() for name, value in values.items()}
     if name == "metadata" and isinstance(event, SeriesStart):
         return {key: _value(event.metadata.get(key)) for key in wanted}
     if name in {"shape", "dtype", "encoding", "chunk"} and isinstance(event, Frame):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ from typing_extensions import Buffer
 from bluesky_streamdet.catalog import Codec
 from bluesky_streamdet.codecs.codec import DTYPES, LARGEST_FRAME, Message
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, FrameFormat, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, FrameFormat, Scalar, SeriesEnd, SeriesStart
 from bluesky_streamdet.testing import by_hand as captures
 from bluesky_streamdet.testing.hostile import NASTY_JSON, bad_documents, mutated
 from bluesky_streamdet.transforms import bslz4, pixels
@@ -47,9 +48,9 @@ class DecoderContract:
 
     by_hand: capture of messages that were assembled by hand from the vendor's description.
     series: what the detector calls a series, where frames repeat that name. dtypes, encodings, multipart: what the
-    format can say of a frame; `multipart` if a frame may have several parts of payload. appendices: how many parts of
-    any content may follow a frame's own. buffers: what parts are handed over in. mutations: how many changed messages
-    are tried.
+    format can say of a frame; `multipart` if a frame may have several parts of payload. records: kinds of scalars that
+    may come with a frame, if any. appendices: how many parts of any content may follow a frame's own. buffers: what
+    parts are handed over in. mutations: how many changed messages are tried.
     """
 
     codec: ClassVar[Codec]
@@ -58,6 +59,7 @@ class DecoderContract:
     dtypes: ClassVar[Sequence[str]] = tuple(DTYPES)
     encodings: ClassVar[Sequence[str]] = (RAW, BSLZ4)
     multipart: ClassVar[bool] = True
+    records: ClassVar[Sequence[tuple[Scalar, ...]]] = ((),)
     appendices: ClassVar[int] = 0
     buffers: ClassVar[Sequence[Callable[[bytes], Buffer]]] = (bytes, bytearray, memoryview)
     mutations: ClassVar[int] = 20_000
@@ -77,6 +79,7 @@ class DecoderContract:
             assert isinstance(after, Frame)
             assert (after.number, after.series, after.format) == (before.number, self.series, before.format)
             assert [bytes(part) for part in after.parts] == [bytes(part) for part in before.parts]
+            assert bytes(after.scalars or b"") == bytes(before.scalars or b"")
             assert after.received == RECEIVED
             np.testing.assert_array_equal(pixels.decode(after), pixels.decode(before))
 
@@ -108,10 +111,10 @@ class DecoderContract:
     def test_any_kind_of_buffer(self) -> None:
         for messages in (self._messages(), [message.parts for message in captures.read(self.by_hand)]):
             for wrap in self.buffers:
-                decoder = self.codec.decoder()
+                decoder, plain = self.codec.decoder(), self.codec.decoder()
                 for parts in messages:
                     wrapped = [wrap(bytes(part)) for part in parts]
-                    for one, other in zip(decoder.decode(wrapped, 0), self._decode(parts), strict=True):
+                    for one, other in zip(decoder.decode(wrapped, 0), plain.decode(parts, 0), strict=True):
                         assert _plain(one) == _plain(other)
 
     def test_the_payload_is_not_copied(self) -> None:
@@ -163,6 +166,7 @@ class DecoderContract:
             (frame,) = self._decode(parts)
             assert isinstance(frame, Frame)
             payload = [bytes(part) for part in frame.parts]
+            payload += [] if frame.scalars is None else [bytes(frame.scalars)]
             for index, part in enumerate(map(bytes, parts)):
                 if part not in payload:
                     continue
@@ -192,8 +196,9 @@ class DecoderContract:
                 if isinstance(event, Frame):
                     _decodes_or_says_why(event)
         # It has not lost its way.
-        assert [_plain(event) for parts in messages for event in decoder.decode(parts, RECEIVED)] == [
-            _plain(event) for parts in messages for event in self._decode(parts)
+        calm = self.codec.decoder()
+        assert [_plain(event) for parts in messages for event in _survives(decoder.decode, parts)] == [
+            _plain(event) for parts in messages for event in calm.decode(parts, RECEIVED)
         ]
 
     # Messages of this format.
@@ -207,21 +212,31 @@ class DecoderContract:
         shapes = st.lists(st.integers(1, 9), min_size=2, max_size=3 if self.multipart else 2).map(tuple)
         several = st.booleans() if self.multipart else st.just(value=False)
         kinds = st.sampled_from(self.dtypes), st.sampled_from(self.encodings)
-        return st.builds(self._frame, shapes, *kinds, several, st.integers(0, 1 << 32))
+        return st.builds(self._frame, shapes, *kinds, several, st.integers(0, 1 << 32), st.sampled_from(self.records))
 
-    def _frame(self, shape: tuple[int, ...], dtype: str, encoding: str, several: bool, seed: int) -> Frame:
+    def _frame(
+        self,
+        shape: tuple[int, ...],
+        dtype: str,
+        encoding: str,
+        several: bool,
+        seed: int,
+        scalars: tuple[Scalar, ...] = (),
+    ) -> Frame:
         chunk = (1, *shape[1:]) if several else shape
-        form = FrameFormat(shape, DTYPES[dtype], encoding, chunk)
+        form = FrameFormat(shape, DTYPES[dtype], encoding, chunk, scalars)
         image = _pixels(shape, form.dtype, seed)
         arrays = [image[row : row + 1] for row in range(shape[0])] if several else [image]
         parts = tuple(bslz4.encode(one) if encoding == BSLZ4 else one.tobytes() for one in arrays)
-        return Frame(0, None, self.series, form, parts, RECEIVED)
+        record = np.random.default_rng(seed).bytes(form.record.itemsize) if scalars else None
+        return Frame(0, None, self.series, form, parts, RECEIVED, scalars=record)
 
     def _stream(self, dtypes: Sequence[str] | None = None) -> list[SeriesStart | Frame | SeriesEnd]:
         """A series with one frame of each kind."""
         several = [False, True] if self.multipart else [False]
+        records = cycle(self.records)
         frames = [
-            self._frame((4, 100), dtype, encoding, parted, 1)
+            self._frame((4, 100), dtype, encoding, parted, 1, next(records))
             for dtype in dtypes or self.dtypes
             for encoding in self.encodings
             for parted in several
@@ -264,13 +279,13 @@ def _pixels(shape: tuple[int, ...], dtype: str, seed: int) -> NDArray[Any]:
 
 
 def _survives(decode: Callable[[Sequence[Buffer], int], Sequence[Event]], parts: Sequence[Buffer]) -> Sequence[Event]:
-    """The events in `parts`, checked; none when they are malformed."""
+    """The events in `parts`, checked; what is malformed has none, or those of a message that ends another."""
     events: Sequence[Event] = ()
     said = ""
     try:
         events = decode(parts, RECEIVED)
     except MalformedMessage as error:
-        said = str(error)
+        events, said = error.events, str(error)
     assert len(said) < LONGEST_COMPLAINT
     for event in events:
         assert isinstance(event, SeriesStart | Frame | SeriesEnd)
@@ -287,6 +302,8 @@ def _is_sane(frame: Frame) -> None:
     assert len(frame.parts) == form.parts
     if form.encoding == RAW:
         assert sum(memoryview(part).nbytes for part in frame.parts) == form.nbytes
+    assert (frame.scalars is None) == (not form.scalars)
+    assert memoryview(frame.scalars or b"").nbytes == form.record.itemsize
 
 
 def _decodes_or_says_why(frame: Frame) -> None:
@@ -301,8 +318,8 @@ def _plain(event: Event) -> object:
     """`event` in a form that compares, whatever buffers it holds."""
     if isinstance(event, Frame):
         kept = event.number, event.position, event.series, event.format, event.detail, event.discard
-        return *kept, [bytes(part) for part in event.parts]
+        return *kept, [bytes(part) for part in event.parts], bytes(event.scalars or b"")
     if isinstance(event, SeriesStart):
         metadata = {name: repr(value) for name, value in event.metadata.items()}
         return event.series, event.position, event.filename, event.frames, metadata, event.save
-    return event.series, event.position
+    return event.series, event.position, event.error

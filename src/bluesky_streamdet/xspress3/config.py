@@ -1,14 +1,29 @@
-"""What has to be known of an Xspress3 system before it is opened."""
+"""The configuration of a service that owns an Xspress3: a YAML file like those of other detectors.
+
+    detectors:
+      xspress3:
+        system: {cards: 1, settings: /home/xspress3/settings}    # or {simulate: {channels: 4}}
+        files: {directory: /data/visitors}
+        rest: {port: 8012}
+
+Frames leave by three ports: a lossless one for whoever writes, one for everybody else, and the latest on request.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from bluesky_streamdet.streaming.config import Section
+from bluesky_streamdet.service.config import ServedDetector, validated
+from bluesky_streamdet.streaming.config import OutputConfig, PlaneConfig, Section
 from bluesky_streamdet.xspress3.simulation.config import SimulationConfig
+
+DATA_PORT, PUBLIC_PORT, MONITOR_PORT = 9999, 9997, 9998
+"""Where frames leave: without loss, for everybody, and the latest on request."""
 
 
 class SystemConfig(Section):
@@ -18,7 +33,8 @@ class SystemConfig(Section):
     channel's buffer holds. address, port, mac: where the cards are, the SDK's defaults when left out. channels: -1 for
     all there are. settings: directory of the settings that are restored at the start. clock: "auto" takes what is
     right for the generation. event_widths: in clock cycles, one for each channel, in place of those that the
-    settings say. simulate: no hardware, but a simulated library.
+    settings say. ev_per_bin: energy of a bin, for whoever shows spectra. simulate: no hardware, but a simulated
+    library.
     """
 
     library: str | None = None
@@ -33,4 +49,57 @@ class SystemConfig(Section):
     clock: Literal["auto", "internal", "xtal", "external"] = "auto"
     debug: int = -1
     event_widths: list[int] = []
+    ev_per_bin: float = Field(default=10.0, gt=0)
     simulate: SimulationConfig | None = None
+
+
+def _ports() -> list[OutputConfig]:
+    return [
+        OutputConfig(name="data", address=f"tcp://127.0.0.1:{DATA_PORT}", kind="push", encoder="xspress3"),
+        OutputConfig(name="public", address=f"tcp://127.0.0.1:{PUBLIC_PORT}", kind="pub", encoder="xspress3"),
+    ]
+
+
+class Xspress3Plane(PlaneConfig):
+    """A data plane that owns an Xspress3 system.
+
+    recent_frames: how many of the last frames can be read back by number. start: the arguments of a first series, which
+    begins at once.
+    """
+
+    system: SystemConfig = SystemConfig()
+    outputs: list[OutputConfig] = Field(default_factory=_ports)
+    monitor: str | None = f"tcp://127.0.0.1:{MONITOR_PORT}"
+    recent_frames: int = Field(default=100, ge=1)
+    start: dict[str, Any] | None = None
+
+
+class Xspress3Config(ServedDetector, Xspress3Plane):
+    """An Xspress3 system and its service."""
+
+    PLANE: ClassVar[str] = "bluesky_streamdet.xspress3.plane"
+    SERVICE: ClassVar[str] = "bluesky_streamdet.xspress3"
+
+    type: Literal["xspress3"] = "xspress3"
+
+    @property
+    def kind(self) -> str:
+        return "Xspress3"
+
+    @property
+    def origin(self) -> str:
+        system = self.system
+        if system.simulate is not None:
+            return f"a simulated {system.simulate.generation} of {system.simulate.channels} channels"
+        return f"{system.cards} card{'s' if system.cards > 1 else ''} at {system.address or 'the usual address'}"
+
+    def data_plane(self) -> Xspress3Plane:
+        own = set(type(self).model_fields) - set(Xspress3Plane.model_fields)
+        return Xspress3Plane.model_validate(self.model_dump(exclude=own))
+
+
+def for_system(
+    values: Mapping[str, Any], name: str = "xspress3", environ: Mapping[str, str] = os.environ
+) -> Xspress3Config:
+    """A service without a file, of settings as in a file. Raises `ConfigError`."""
+    return validated({"detectors": {name: dict(values)}}, name, environ, model=Xspress3Config)

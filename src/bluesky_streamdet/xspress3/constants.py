@@ -57,6 +57,11 @@ class Generation(IntEnum):
     MINI = 2
     X4 = 3
 
+    @property
+    def label(self) -> str:
+        """As it is written: X3, X3V7, Mini, X4."""
+        return "Mini" if self is Generation.MINI else self.name
+
 
 class RunFlags(IntFlag):
     """XSP3_RUN_FLAGS_..."""
@@ -155,6 +160,9 @@ class TimeStatus(IntFlag):
     RUNNING = 1 << 25
     PAUSED = 1 << 26
     FINISHED = 1 << 27
+
+
+TIME_STATUS_FRAME = 0xFFFFFF
 
 
 class ItfgTrigger(IntEnum):

@@ -16,12 +16,11 @@ from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError, PathRefused
 from bluesky_streamdet.streaming.messages import ArmRequest
-from bluesky_streamdet.xspress3.constants import GAP_CYCLES, NOMINAL_CLOCK_HZ
+from bluesky_streamdet.xspress3.timing import GAPS, gap_mode, timing_of
 
-GAPS: tuple[float, ...] = tuple(sorted(cycles / NOMINAL_CLOCK_HZ for cycles in GAP_CYCLES.values()))
-"""Seconds between two frames that the detector's own frame generator offers."""
-ROUNDING = 1e-3
-"""Part of a clock cycle by which a latency may miss a gap that it means."""
+LONGEST_GAP = max(GAPS.values())
+SLACK = 1e-12
+"""Seconds; what is lost when a latency is written as a decimal number."""
 
 
 class TriggerMode(StrEnum):
@@ -82,18 +81,18 @@ class Settings:
     @property
     def gap(self) -> float:
         """Seconds between two frames: the shortest that the detector offers which is not shorter than the latency."""
-        slack = ROUNDING / NOMINAL_CLOCK_HZ
-        return next((gap for gap in GAPS if gap >= self.latency_time - slack), GAPS[-1])
+        return GAPS[gap_mode(min(self.latency_time, LONGEST_GAP))]
 
     @property
     def live_time(self) -> float:
         """Seconds of a frame in which the detector counts."""
-        return self.exposure_time - max(self.latency_time, self.gap)
+        gap = self.gap
+        return self.exposure_time - (self.latency_time if self.latency_time > gap + SLACK else gap)
 
     def timing(self) -> dict[str, Any]:
         """The arguments of the service's instruction "arm". Raises `ConfigError` for what does not fit together."""
         self._check()
-        return {
+        timing = {
             "mode": MODES[self.trigger_mode],
             "exposure": self.exposure_time if self.trigger_mode in LEVELS else self.live_time,
             "frames": self.frames_per_trigger,
@@ -103,9 +102,14 @@ class Settings:
             "invert": self.invert,
             "debounce": self.debounce,
             "gate_input": self.gate_input,
-            "save": bool(self.file_name),
-            "filename": self.file_name,
         }
+        # The service makes several bursts of what the hardware does in one.
+        timing_of(
+            timing | {"triggers": 1}
+            if self.trigger_mode == TriggerMode.SOFTWARE and self.frames_per_trigger > 1
+            else timing
+        )
+        return timing | {"save": bool(self.file_name), "filename": self.file_name}
 
     def request(self, number: int = 0) -> ArmRequest:
         """What is asked of the service's file writer. Raises `PathRefused`.
@@ -115,10 +119,10 @@ class Settings:
         path = PurePath(self.file_name)
         if number:
             path = path.with_name(f"{path.stem}_{number}{path.suffix}")
-        named = {"directory": str(path.parent), "name": path.name} if path.name else {}
         try:
             return ArmRequest(
-                **named,
+                directory=str(path.parent) if path.name else None,
+                name=path.name or None,
                 expected_frames=self.total,
                 save=self.write and bool(self.file_name),
                 replace=self.overwritable,
@@ -142,10 +146,10 @@ class Settings:
                 f"nTriggers is {self.triggers}, but TriggerMode INTERNAL knows no triggers.",
                 "Set nTriggers to 1, and nFramesPerTrigger to the number of frames.",
             )
-        if self.triggers != 1 and self.frames_per_trigger != 1:
+        if self.trigger_mode == TriggerMode.EXTERNAL_MULTI and self.triggers != 1 and self.frames_per_trigger != 1:
             raise ConfigError(
-                f"nTriggers is {self.triggers} and nFramesPerTrigger is {self.frames_per_trigger}; the detector takes "
-                "either one frame for each trigger, or all frames after one.",
+                f"nTriggers is {self.triggers} and nFramesPerTrigger is {self.frames_per_trigger}; after an edge the "
+                "detector takes either one frame, or all.",
                 "Set one of them to 1.",
             )
         if self.live_time <= 0:
@@ -154,9 +158,9 @@ class Settings:
                 f"the detector's gap of {self.gap:g} s.",
                 "Choose a longer exposure, or a shorter latency.",
             )
-        if self.latency_time > self.gap + ROUNDING / NOMINAL_CLOCK_HZ and self.frames_per_trigger != 1:
+        if self.latency_time > LONGEST_GAP + SLACK and self.frames_per_trigger != 1:
             raise ConfigError(
-                f"LatencyTime {self.latency_time:g} s is longer than {GAPS[-1]:g} s, the longest gap between frames "
+                f"LatencyTime {self.latency_time:g} s is longer than {LONGEST_GAP:g} s, the longest gap between frames "
                 "that follow one trigger.",
                 "Choose a shorter latency, or trigger each frame.",
             )

@@ -70,6 +70,12 @@ class View:
         """Whether a software trigger would start a frame now."""
         return self.acquiring and bool(self.hardware.get("ready_for_trigger"))
 
+    @property
+    def latest(self) -> tuple[str, int] | None:
+        """Which frame is the latest: id of its series, and frames taken; None before the first."""
+        taken = self.count("taken")
+        return (self.report.id, taken) if taken and self.report is not None else None
+
     def count(self, name: str) -> int:
         """A number of the hardware's state; 0 while it is unknown."""
         return int(self.hardware.get(name) or 0)

@@ -1,12 +1,12 @@
 """When frames begin and end: what a user asks for, and what the SDK is told for it.
 
-| mode             | a frame is                                                 | triggers                                 |
-| ---------------- | ---------------------------------------------------------- | ---------------------------------------- |
-| "internal"       | `exposure` long, and they follow one another at once       | none                                     |
-| "software"       | `exposure` long, after `trigger()`                         | one starts all frames, or each its own   |
-| "hardware"       | `exposure` long, after an edge at TTL_IN(1)                | one starts all frames, or each its own   |
-| "gate"           | as long as the input is high                               | each gate is one frame                   |
-| "software_timed" | from `trigger()` to `release()`                            | each pair is one frame                   |
+| mode             | a frame is                                           | triggers                               |
+| ---------------- | ---------------------------------------------------- | -------------------------------------- |
+| "internal"       | `exposure` long, and they follow one another at once | none                                   |
+| "software"       | `exposure` long, after `trigger()`                   | one starts all frames, or each its own |
+| "hardware"       | `exposure` long, after an edge at TTL_IN(1)          | one starts all frames, or each its own |
+| "gate"           | as long as the input is high                         | each gate is one frame                 |
+| "software_timed" | from `trigger()` to `release()`                      | each pair is one frame                 |
 
 With `triggers_per_frame` above 1 a "hardware" frame lasts for so many edges, instead of for a time.
 """

@@ -262,8 +262,8 @@ def test_cbor2_in_its_older_form_reads_what_we_write(path: Path) -> None:
     ("name", "count", "parts", "codec"),
     [
         ("eiger1/eiger1-1M-9frames.cbors.zip", 10, [9, *[4] * 9], "dectris_v1"),
-        ("xspress3/xspress3-multipart.cbors", 7, [1, *[3] * 5, 1], "stins"),
-        ("xspress3/xspress3-dump.cbors", 62, [1] * 62, "stins"),
+        ("xspress3/xspress3-multipart.cbors", 7, [1, *[3] * 5, 1], "xspress3-pickled"),
+        ("xspress3/xspress3-dump.cbors", 62, [1] * 62, "xspress3-pickled"),
         ("pco/pco-50frames", 50, [2] * 50, None),
     ],
 )

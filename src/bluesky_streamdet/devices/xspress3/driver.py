@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, cast
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, cast
 
-from bluesky_streamdet.core.errors import ConfigError, RequestRefused
+from bluesky_streamdet.core.errors import RequestRefused
+from bluesky_streamdet.devices.drivers import DetectorDriver
 from bluesky_streamdet.devices.watch import Client
-
-GateInput = Literal["ttl_veto", "ttl_both", "lvds_veto", "lvds_both", "idc"]
 
 
 class HardwareClient(Client, Protocol):
@@ -36,31 +35,24 @@ class TimingOptions:
     gate_input: str = "ttl_veto"
 
     def timing(self, frames: int, triggers: int, exposure: float, external: bool) -> dict[str, Any]:
-        """The arguments of `arm`. The hardware takes many frames of one trigger, or one of each of many."""
+        """The arguments of the instruction `arm`."""
         options = asdict(self)
         gate = options.pop("gate")
-        if not external:
-            if self.triggers_per_frame > 1:
-                raise ConfigError(
-                    f"{self.triggers_per_frame} triggers a frame need triggers from outside.",
-                    "Set triggers_per_frame to 1, or prepare the detector for external triggers.",
-                )
-            burst = frames > 1
-            return {**options, "mode": "software", "exposure": exposure, **_counts(frames, 1 if burst else triggers)}
-        mode = "gate" if gate else "hardware"
-        return {**options, "mode": mode, "exposure": exposure, **_counts(frames, triggers)}
+        mode = ("gate" if gate else "hardware") if external else "software"
+        return {**options, "mode": mode, "exposure": exposure, "frames": frames, "triggers": triggers}
 
 
-def _counts(frames: int, triggers: int) -> dict[str, int]:
-    return {"frames": frames, "triggers": triggers}
+class HardwareDriver(DetectorDriver, Protocol):
+    """A driver that can be told of timing what a plan does not say; it is armed anew when that changes."""
+
+    timing: TimingOptions
+
+    @property
+    def options(self) -> object: ...
 
 
 class ServiceDriver:
-    """Steers the hardware by the service's instructions; connected while armed only.
-
-    A burst, of several frames a trigger, can be triggered once: `options` change with it, so that the next is armed
-    anew, as a series of its own.
-    """
+    """Steers the hardware by the service's instructions; connected while armed only."""
 
     arms = True
 
@@ -68,51 +60,32 @@ class ServiceDriver:
         self.timing = timing or TimingOptions()
         self._connect = connect
         self._client: HardwareClient | None = None
-        self._frames = 1
-        self._bursts = 0
 
     @property
     def options(self) -> object:
-        return self.timing, self._bursts
-
-    def set_gate(self, gate: bool) -> None:
-        """Whether external triggers are levels."""
-        self.timing = replace(self.timing, gate=gate)
+        return self.timing
 
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
         timing = self.timing.timing(frames, triggers, exposure, external)
         if self._client is None:
             self._client = self._connect()
-        self._arm(self._client, timing)
-        self._frames = frames
+        self._client.instruct("arm", **timing)
 
     def trigger(self) -> None:
         if self._client is None:
             raise RequestRefused("The detector is not armed.", "Arm it before it is triggered.")
-        self._trigger(self._client)
-        self._bursts += self._frames > 1
+        self._client.instruct("trigger")
 
     def disarm(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             try:
-                self._stop(client)
+                client.instruct("stop")
             finally:
                 client.close()
 
-    # What goes another way with Tango.
-
-    def _arm(self, client: HardwareClient, timing: dict[str, Any]) -> None:
-        client.instruct("arm", **timing)
-
-    def _trigger(self, client: HardwareClient) -> None:
-        client.instruct("trigger")
-
-    def _stop(self, client: HardwareClient) -> None:
-        client.instruct("stop")
-
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.timing})"
+        return f"ServiceDriver({self.timing})"
 
 
 def of_hardware(client: Client) -> HardwareClient:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Settings:
     """
 
     regions: tuple[Region, ...] = ()
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
     correction: Correction = "event_width"
     windows: Sequence[Sequence[int]] = ((), ())
     exclude: Sequence[int] = ()
@@ -129,6 +129,7 @@ def described(state: Mapping[str, Any]) -> dict[str, Any]:
 
     windows: low and high of each channel of each window, (windows, channels, 2). lookup: the hardware's own regions,
     (regions, 3). dead_time_parameters: for each channel all-event offset and gradient, in-window offset and gradient.
+    dead_time_energy: in keV, 0 when none is set.
     """
     parameters = ("all_event_offset", "all_event_gradient", "in_window_offset", "in_window_gradient")
     channels = int(state.get("channels", 0))
@@ -145,7 +146,7 @@ def described(state: Mapping[str, Any]) -> dict[str, Any]:
         "event_widths": np.array(state.get("event_widths", []), np.int64),
         "lookup": np.array(state.get("regions") or [], np.int64).reshape(-1, 3),
         "dead_time_parameters": np.array(dead_time, np.float64).reshape(-1, len(parameters)),
-        "dead_time_energy": float("nan") if energy is None else float(energy),
+        "dead_time_energy": 0.0 if energy is None else float(energy),
     }
 
 

@@ -27,8 +27,8 @@ FACTORS: dict[str, str] = {"event_width": "dead_time_correction", "sdk": "dead_t
 class Numbers:
     """What an event says of its last frame. Arrays have one number for each channel.
 
-    total: all counts. regions: counts by name. dead_time: in percent. sum_spectrum: of all channels together. Sums leave
-    out the channels that are excluded. spectra: (channels, bins).
+    total: all counts. regions: counts by name. dead_time: in percent. sum_spectrum: of all channels together. Sums
+    leave out the channels that are excluded. spectra: (channels, bins).
     """
 
     total: float

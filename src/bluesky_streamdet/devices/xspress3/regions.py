@@ -24,7 +24,7 @@ LAST_BIN = 4095
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 TAKEN = frozenset({"total", "frames_written", "frames_missing", "dead_time", "exposure"})
 """Names of other values of an event."""
-ELECTRONIC_NOISE = 80.0
+ELECTRONIC_NOISE = 70.0
 """eV, full width at half maximum, of a good silicon drift detector."""
 FANO_FACTOR = 0.115
 PAIR_ENERGY = 3.65

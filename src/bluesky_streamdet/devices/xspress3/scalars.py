@@ -35,18 +35,14 @@ SCALARS: dict[str, Kind] = {
 WINDOWS = 2
 ANNOUNCED = ("clock_ticks", "reset_ticks", "all_events", "all_good", "window_counts", "dead_time_correction")
 """What is announced beside the spectra, unless a device is told otherwise: enough to correct for dead time."""
-SPECTRUM_DIMS = {2: ("channel", "bin"), 3: ("channel", "aux", "bin")}
-
-
-def dims_of(axes: int) -> Mapping[str, tuple[str, ...]]:
-    """Names of the axes of spectra, which have so many of them, under "", and of each scalar under its name."""
-    return {"": SPECTRUM_DIMS[axes], **{name: kind.dims for name, kind in SCALARS.items()}}
+DIMS: Mapping[str, tuple[str, ...]] = {"": ("channel", "bin"), **{name: kind.dims for name, kind in SCALARS.items()}}
+"""Names of the axes of a frame, under "", and of its scalars."""
 
 
 def expected(state: Mapping[str, Any]) -> DatasetReport:
     """What frames will be like, from the state of the hardware."""
     sizes = {"channel": int(state["channels"]), "window": WINDOWS}
-    aux = int(state.get("aux", 1))
+    aux = int(state["aux"])
     shape = (sizes["channel"], *((aux,) if aux > 1 else ()), int(state["bins"]))
     scalars = [
         ScalarReport(name=name, dtype=kind.dtype, shape=tuple(sizes[one] for one in kind.dims), unit=kind.unit)

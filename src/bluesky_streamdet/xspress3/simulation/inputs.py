@@ -39,6 +39,7 @@ class Inputs:
         self._lock = threading.Lock()
         self._coming: deque[Change | Pulses] = deque()
         self._free = 0
+        self._high = False
 
     def pulse(self, count: int = 1, period: float = 0.0, width: float = PULSE_WIDTH) -> None:
         """Send `count` pulses of `width` seconds, `period` seconds from one rising edge to the next.
@@ -66,15 +67,22 @@ class Inputs:
         """Hold the input high or low from now on. Pulses that are still to come, don't."""
         with self._lock:
             now = self._ticker.now()
-            kept = [change for change in self._changes(now) if change.moment <= now]
-            self._coming = deque([*kept, Change(now, high)])
+            passed = list(self._changes(now))
+            self._coming = deque([*passed, Change(now, high)])
             self._free = now + 1
 
     def taken(self, until: int) -> Iterator[Change]:
         """Changes up to a clock cycle, each of them once."""
         with self._lock:
             changes = list(self._changes(until))
+            self._high = changes[-1].high if changes else self._high
         yield from changes
+
+    def settled(self, now: int) -> bool:
+        """Whether the input is high now; forgets what happened before."""
+        for _ in self.taken(now):
+            pass
+        return self._high
 
     def _changes(self, until: int) -> Iterator[Change]:
         while self._coming:
@@ -100,17 +108,23 @@ class Debounce:
     def __init__(self, cycles: int, inverted: bool) -> None:
         self._cycles = cycles
         self._inverted = inverted
+        self._raw = False
         self._pending: Change | None = None
         self.high = inverted
         """What comes through."""
 
     def settle(self, raw: bool) -> None:
         """Take a level for one that has been there for long."""
+        self._raw = raw
         self.high = raw != self._inverted
         self._pending = None
 
     def change(self, raw: Change) -> Iterator[Change]:
+        """What comes through until the input changes, which is that it does now."""
         yield from self.passed(raw.moment)
+        if raw.high == self._raw:
+            return
+        self._raw = raw.high
         self._pending = None
         high = raw.high != self._inverted
         if high != self.high:
@@ -122,6 +136,5 @@ class Debounce:
         """The change that has held for long enough by `now`, if there is one."""
         pending = self._pending
         if pending is not None and now >= pending.moment + self._cycles:
-            self._pending = None
-            self.high = pending.high
+            self._pending, self.high = None, pending.high
             yield Change(pending.moment + self._cycles, pending.high)

@@ -90,9 +90,9 @@ class Timeline:
         self._drop_last()
         if ended:
             self.add(train.start, train.length, ended, train.period)
-        if begun == ended:
-            return False
         start = train.start + ended * train.period
+        if begun == ended or start == now:
+            return False
         self.add(start, now - start)
         return True
 
@@ -110,8 +110,10 @@ class Timeline:
         train = self._train_of(frame)
         return train.start + (frame - train.first) * train.period
 
-    def length(self, frame: int) -> int:
-        return self._train_of(frame).length
+    def lengths(self, frame: int) -> tuple[int, int]:
+        """Length of a frame that has been added, and how many from it on are as long."""
+        train = self._train_of(frame)
+        return train.length, train.first + train.count - frame
 
     def first_after(self, moment: int) -> int:
         """Number of the first frame that begins at `moment` or later."""
