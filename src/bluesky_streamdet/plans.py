@@ -7,7 +7,7 @@ too early after a pause. These plans work for both faces of our detectors, and f
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -15,6 +15,39 @@ from bluesky.protocols import Readable
 from bluesky.utils import Msg, plan, short_uid
 
 MsgGenerator = Generator[Msg, Any, Any]
+
+
+class GridRow(NamedTuple):
+    """One row of a grid: where the stage is at the triggers, of which there is one each `period` seconds."""
+
+    number: int
+    y: float
+    x: tuple[float, ...]
+    period: float
+
+
+class Grid(NamedTuple):
+    """Points in rows: where they begin and end along the fast axis, and along the slow one."""
+
+    rows: int
+    columns: int
+    x: tuple[float, float]
+    y: tuple[float, float]
+    snake: bool = False
+
+    def rows_in_order(self, period: float) -> list[GridRow]:
+        """The rows as they are flown."""
+        across = _spread(self.x, self.columns)
+        return [
+            GridRow(number, y, across[::-1] if self.snake and number % 2 else across, period)
+            for number, y in enumerate(_spread(self.y, self.rows))
+        ]
+
+
+def _spread(limits: tuple[float, float], points: int) -> tuple[float, ...]:
+    """So many points, evenly from the first limit to the second."""
+    low, high = limits
+    return tuple(low + (high - low) * one / max(1, points - 1) for one in range(points))
 
 
 @plan
@@ -66,6 +99,102 @@ def fly(
 
 
 @plan
+def raster(
+    detectors: Sequence[Readable],
+    stage: Any,
+    rows: int,
+    columns: int,
+    exposure: float,
+    *,
+    x: tuple[float, float] = (0.0, 1.0),
+    y: tuple[float, float] = (0.0, 1.0),
+    snake: bool = False,
+    overhead: float = 1e-3,
+    stream_name: str = "primary",
+    flush_period: float = 0.1,
+    md: dict[str, Any] | None = None,
+) -> MsgGenerator:
+    """Take one frame at each point of a grid, while a stage flies along its rows and triggers the detectors by cable.
+
+    The detectors fly through the whole grid at once, and their frames are announced while they come; where the stage
+    was at each trigger is in the stream "positions". The plan may be paused and resumed: a row that has begun is
+    finished meanwhile.
+
+    Parameters
+    ----------
+    detectors : list
+        Detectors that can be prepared for external triggers.
+    stage : object
+        A flyer with a slow axis `y`, that is prepared for each row as `devices.stage.SimulatedStage` is.
+    rows : int
+        Points along the slow axis.
+    columns : int
+        Points along the fast axis.
+    exposure : float
+        Exposure of each frame in s.
+    x : tuple, optional
+        Where the rows begin and end.
+    y : tuple, optional
+        Where the first and the last row are.
+    snake : bool, optional
+        Whether every other row is flown backwards.
+    overhead : float, optional
+        Seconds from the end of one exposure to the next trigger.
+    stream_name : str, optional
+        The stream that the frames are announced in.
+    flush_period : float, optional
+        Seconds between announcements.
+    md : dict, optional
+        Metadata of the run.
+    """
+    grid = Grid(rows, columns, x, y, snake)
+    described = {
+        "plan_name": "raster",
+        "detectors": [detector.name for detector in detectors],
+        "motors": [stage.name],
+        "num_points": rows * columns,
+        "shape": [rows, columns],
+        "extents": [list(y), list(x)],
+        "snaking": [False, snake],
+        "plan_args": {"rows": rows, "columns": columns, "exposure": exposure, "overhead": overhead},
+        "hints": {"gridding": "rectilinear"},
+    }
+
+    @bpp.stage_decorator([*detectors, stage])
+    @bpp.run_decorator(md={**described, **(md or {})})
+    def inner() -> MsgGenerator:
+        yield from _prepare_all(detectors, rows * columns, exposure, external=True)
+        yield from bps.declare_stream(*detectors, name=stream_name, collect=True)
+        yield from bps.declare_stream(stage, name="positions", collect=True)
+        yield from bps.kickoff_all(*detectors, wait=True)
+        # From here on nothing but a row is repeated after a pause.
+        yield from bps.checkpoint()
+        for row in grid.rows_in_order(exposure + overhead):
+            yield from _fly_row(detectors, stage, row, stream_name, flush_period)
+        yield from announce_until_complete(detectors, stream_name, flush_period)
+
+    return (yield from inner())
+
+
+def _fly_row(detectors: Sequence[Any], stage: Any, row: GridRow, stream_name: str, flush_period: float) -> MsgGenerator:
+    """Fly one row, and announce what the detectors have taken meanwhile; a row that was begun is not begun anew."""
+    yield from bps.mv(stage.y, row.y)
+    yield from bps.prepare(stage, row, wait=True)
+    yield from bps.kickoff(stage, wait=True)
+    done = None
+    group = ""
+    while not done:
+        if done is None:
+            group = short_uid(label="row")
+            yield from bps.complete(stage, group=group, wait=False)
+        yield from bps.checkpoint()
+        done = yield from bps.wait(group=group, timeout=flush_period, error_on_timeout=False)
+        yield from bps.collect(*detectors, name=stream_name)
+    yield from bps.collect(stage, name="positions")
+    yield from bps.checkpoint()
+
+
+@plan
 def announce_until_complete(
     detectors: Sequence[Readable], stream_name: str = "primary", flush_period: float = 0.1
 ) -> MsgGenerator:
@@ -95,11 +224,13 @@ def announce_until_complete(
         yield from bps.collect(*flyers, name=stream_name)
 
 
-def _prepare_all(detectors: Sequence[Any], events: int, exposure: float | None) -> MsgGenerator:
+def _prepare_all(
+    detectors: Sequence[Any], events: int, exposure: float | None, *, external: bool = False
+) -> MsgGenerator:
     group = short_uid(label="prepare")
     for detector in detectors:
-        if hasattr(detector, "events_to_kickoff"):
-            preparation = _trigger_info(detector, events, exposure)
+        if external or hasattr(detector, "events_to_kickoff"):
+            preparation = _trigger_info(detector, events, exposure, external=external)
         else:
             preparation = events
             if exposure is not None:
@@ -108,9 +239,10 @@ def _prepare_all(detectors: Sequence[Any], events: int, exposure: float | None) 
     yield from bps.wait(group=group)
 
 
-def _trigger_info(detector: Any, events: int, exposure: float | None) -> Any:
-    """What ophyd-async's detectors are prepared with; it says how many frames an event has."""
-    from ophyd_async.core import TriggerInfo
+def _trigger_info(detector: Any, events: int, exposure: float | None, *, external: bool) -> Any:
+    """What ophyd-async's detectors are prepared with, and others understand; it says how many frames an event has."""
+    from ophyd_async.core import DetectorTrigger, TriggerInfo
 
-    frames = getattr(detector, "frames_per_event", 1)
-    return TriggerInfo(number_of_events=events, livetime=exposure or 0.0, collections_per_event=frames)
+    frames = detector.frames_per_event if hasattr(detector, "events_to_kickoff") else 1
+    trigger = DetectorTrigger.EXTERNAL_EDGE if external else DetectorTrigger.INTERNAL
+    return TriggerInfo(number_of_events=events, trigger=trigger, livetime=exposure or 0.0, collections_per_event=frames)

@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Xspress3 and its successors: stream from the SDK or its simulation, steer it, serve it over Tango.",
 )
 
-DIALECTS = {"native": "xspress3", "multipart": "xspress3-multipart", "loose": "xspress3-loose"}
+DIALECTS = {"native": "xspress3", "multipart": "xspress3-2024", "loose": "xspress3-2021"}
 
 
 @app.command()

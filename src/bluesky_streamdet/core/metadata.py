@@ -32,6 +32,9 @@ UNITS: dict[str, str] = {
     "pixel_mask_applied": "",
     "virtual_pixel_interpolation_applied": "",
     "trigger_mode": "",
+    "clock_period": "s",
+    "ev_per_bin": "eV",
+    "dead_time_energy": "keV",
     "flatfield": "",
     "pixel_mask": "",
 }

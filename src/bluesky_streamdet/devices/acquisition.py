@@ -14,6 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.core.series import Outcome
@@ -155,7 +157,7 @@ class Acquisition:
             failed, short = file.failed, file.short
             file.end_waits()
             try:
-                report = self._disarm_and_end(client, file, abort=short)
+                report = self._end(client, file, abort=short)
             except StreamdetError as error:
                 if not failed:
                     raise
@@ -296,11 +298,10 @@ class Acquisition:
         if not self.setup.driver.arms and old.report.outcome is None and old.report.started_at is not None:
             raise failures.armed_by_others(old.report)
         old.end_waits()
-        self.setup.driver.disarm()
         kept = old.announced * self._frames_per_event
         whole = kept == old.asked and old.report.ledger.unique <= kept
         closed = old.report.outcome is not None
-        report = self._end_series(client, old, abort=not kept, keep=None if whole else kept)
+        report = self._end(client, old, abort=not kept, keep=None if whole else kept)
         if whole and kept and report.outcome is not Outcome.COMPLETE:
             raise failures.incomplete(report)
         if closed and 0 < kept < report.ledger.written:
@@ -323,29 +324,38 @@ class Acquisition:
         watch.listen(self._listener)
         return RunFile(watch, choice, self._frames_per_event, events_before)
 
-    def _disarm_and_end(self, client: Client, file: RunFile, *, abort: bool) -> SeriesReport:
-        """End the series even if the detector can't be disarmed: a service that stays armed refuses the next run."""
-        try:
-            self.setup.driver.disarm()
-        finally:
-            report = self._end_series(client, file, abort=abort)
-        return report
+    def _end(self, client: Client, file: RunFile, *, abort: bool, keep: int | None = None) -> SeriesReport:
+        """End the series of a file on the detector and in the service, and wait until it is closed.
 
-    def _end_series(self, client: Client, file: RunFile, *, abort: bool, keep: int | None = None) -> SeriesReport:
-        """Stop or abort the series of a file, and wait until it is closed."""
+        Each is ended even if the other can't be: a service that stays armed refuses the next run.
+        """
+        ends = [self.setup.driver.disarm, partial(self._end_series, client, file, abort=abort, keep=keep)]
+        if abort or keep is not None:
+            # What becomes of its frames has to be known before the detector's own end closes the file.
+            ends.reverse()
+        with ExitStack() as stack:
+            for end in reversed(ends):
+                stack.callback(end)
+        return self._closed(file)
+
+    @staticmethod
+    def _end_series(client: Client, file: RunFile, *, abort: bool, keep: int | None) -> None:
         report = file.report
         if report.outcome is not None:
-            return report
+            return
         if abort:
             client.abort(report.id)
         elif keep is not None:
             client.stop(report.id, keep_frames=keep)
         else:
             client.stop(report.id, None if report.ledger.unique > file.asked else file.asked or None)
+
+    def _closed(self, file: RunFile) -> SeriesReport:
+        """Wait until the series of a file is closed."""
         clock, watch = self.setup.clock, file.watch
         deadline = clock() + self.setup.margin
         changes = watch.changes
-        while (report := watch.current(ask=True)).outcome is None:
+        while (report := file.report if file.report.outcome is not None else watch.current(ask=True)).outcome is None:
             if clock() >= deadline:
                 raise failures.not_closed(report, self.setup.margin)
             watch.changed_since(changes, deadline - clock())

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bluesky_streamdet.catalog import CODECS, OUTPUTS
 from bluesky_streamdet.core.series import Limits
 
 
@@ -41,6 +42,8 @@ class OutputConfig(Section):
 
     overflow: what happens to frames that its clients don't take: "drop" drops the newest and counts them, "block"
     pushes back to the detector. queue, queue_bytes: how many wait in front of the socket, in frames and bytes.
+    encoder: what it sends, a key of `catalog.OUTPUTS`; empty for what suits the detector: the standard format, or the
+    one of spectra with scalars. Two of them are for older receivers of an Xspress3, which unpickle what they get.
     """
 
     name: str = Field(default="stream", pattern=r"^[A-Za-z0-9_-]+$")
@@ -49,6 +52,14 @@ class OutputConfig(Section):
     overflow: Literal["drop", "block"] = "drop"
     queue: int = Field(default=100, ge=1)
     queue_bytes: int = Field(default=32 << 20, ge=1)
+    encoder: str = ""
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_known(cls, encoder: str) -> str:
+        if encoder and encoder not in OUTPUTS:
+            raise ValueError(f"no such format; allowed: {', '.join(OUTPUTS)}, or empty for what suits the detector")
+        return encoder
 
 
 class WaitConfig(Section):
@@ -99,6 +110,11 @@ class PlaneConfig(Section):
     unarmed: Literal["write", "ignore"] = "write"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @property
+    def usual_output(self) -> str:
+        """Key in `catalog.OUTPUTS` of what suits the detector: a format that has a place for all of its numbers."""
+        return "xspress3"
+
 
 class DataPlaneConfig(PlaneConfig):
     """The data plane of a detector that sends its frames.
@@ -108,3 +124,7 @@ class DataPlaneConfig(PlaneConfig):
 
     codec: str
     source: SourceConfig
+
+    @property
+    def usual_output(self) -> str:
+        return CODECS[self.codec].output

@@ -1,4 +1,4 @@
-"""The fan-out: every frame, as it came, to whoever is connected, in the standard format.
+"""The fan-out: every frame, as it came, to whoever is connected, in one of the formats of `catalog.OUTPUTS`.
 
 Each output has its own queue and its own overflow rule, and none holds up another: it drops and counts, unless it is
 told to block. What libzmq's PUB drops inside can't be counted; so a PUB output uses an XPUB that refuses rather than
@@ -13,7 +13,7 @@ from collections import Counter, deque
 import msgspec
 import zmq
 
-from bluesky_streamdet.codecs import stins
+from bluesky_streamdet.catalog import OUTPUTS
 from bluesky_streamdet.codecs.codec import Message
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.config import OutputConfig
@@ -42,20 +42,23 @@ ABORTED = "aborted"
 class Output:
     """One port. Raises `AddressTaken` when it can't be bound.
 
-    What waits is encoded when it is sent, so that messages are numbered as clients get them.
+    What waits is encoded when it is sent, so that messages are numbered as clients get them. usual: key in
+    `catalog.OUTPUTS` of what it sends when the configuration does not say.
     """
 
-    def __init__(self, config: OutputConfig, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, config: OutputConfig, context: zmq.Context[zmq.Socket[bytes]], usual: str = "stins") -> None:
         self.config = config
         self.seen = self.sent = 0
         self.dropped: Counter[str] = Counter()
         self._blocks = config.overflow == "block"
         self._clients = _Clients(context, config)
         self._socket = self._clients.socket
-        self._encoder = stins.Encoder()
+        form = OUTPUTS[config.encoder or usual]
+        self._encoder, self._loose = form.encoder(), form.loose
         self._queue: deque[tuple[Event, int]] = deque()
         self._queued_frames = self._queued_bytes = 0
         self._message: Message | None = None  # the first in the queue, encoded, when the socket has refused it
+        self._cut = False  # whether parts of that have gone already, as messages of their own
         self._header: SeriesStart | None = None
         self._announced = False
         try:
@@ -170,7 +173,7 @@ class Output:
             return
         self._announced = True
         if not any(type(event) is SeriesStart for event, _ in self._queue):
-            self._message = None
+            self._message, self._cut = None, False
             self._queue.appendleft((self._header, 0))
             self._send_queue()
 
@@ -192,16 +195,26 @@ class Output:
             event, nbytes = queue[0]
             message = self._message or self._encode(event)
             try:
-                send(message, zmq.NOBLOCK, copy=nbytes < COPY_BELOW)
+                if self._loose:
+                    self._send_parts(message, copy=nbytes < COPY_BELOW)
+                else:
+                    send(message, zmq.NOBLOCK, copy=nbytes < COPY_BELOW)
             except zmq.Again:
                 self._message = message
                 return
-            self._message = None
+            self._message, self._cut = None, False
             queue.popleft()
             if nbytes:
                 self.sent += 1
                 self._queued_frames -= 1
                 self._queued_bytes -= nbytes
+
+    def _send_parts(self, message: Message, copy: bool) -> None:
+        """Send each part as a message. Raises `zmq.Again`, with those that have gone taken out of `message`."""
+        while message:
+            self._socket.send(message[0], zmq.NOBLOCK, copy=copy)
+            del message[0]
+            self._cut = True
 
     def _encode(self, event: Event) -> Message:
         if type(event) is Frame:
@@ -216,15 +229,23 @@ class Output:
             return self._encoder.start(msgspec.structs.replace(event, metadata={}))
 
     def _drop(self, reason: str) -> None:
-        """Drop the frames that wait. Headers and ends stay, so that clients know where they are."""
-        if self._queued_frames:
-            self.dropped[reason] += self._queued_frames
-            self._queue = deque(one for one in self._queue if type(one[0]) is not Frame)
-            self._queued_frames = self._queued_bytes = 0
-        self._message = None
+        """Drop the frames that wait. Headers and ends stay, so that clients know where they are.
+
+        So does a frame of which some messages have gone, as its clients wait for the others.
+        """
+        begun = self._queue[0] if self._cut else None
+        frames = self._queued_frames - (begun is not None and bool(begun[1]))
+        if frames:
+            self.dropped[reason] += frames
+        self._queue = deque(one for one in self._queue if one is begun or type(one[0]) is not Frame)
+        self._queued_bytes = begun[1] if begun is not None else 0
+        self._queued_frames = int(self._queued_bytes > 0)
+        if begun is None:
+            self._message = None
 
     def _forget(self, reason: str) -> None:
         """Drop all that waits; who comes next hears of the series anew."""
+        self._cut = False
         self._drop(reason)
         self._queue.clear()
         self._announced = False

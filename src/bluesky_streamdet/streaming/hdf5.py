@@ -16,12 +16,12 @@ from typing import Any
 
 import h5py
 import hdf5plugin
-import numpy as np
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
 from bluesky_streamdet.core.events import BSLZ4, Frame, FrameFormat
 from bluesky_streamdet.streaming import nexus
+from bluesky_streamdet.streaming.columns import NumberColumn, RecordColumns
 from bluesky_streamdet.streaming.journal import journal_of
 from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
 from bluesky_streamdet.streaming.verdict import Verdict
@@ -30,7 +30,6 @@ SHARED_CHUNK_BYTES = 1 << 20
 SHARED_CHUNK_FRAMES = 64
 SHARED_FRAME_BYTES = 256 << 10
 """Frames up to this size share chunks of up to `SHARED_CHUNK_BYTES` or `SHARED_CHUNK_FRAMES`."""
-SCALAR_CHUNK = 4096
 
 LIBRARY = ("v110", "v110")
 """The first HDF5 that knows SWMR. "latest" makes files that only the newest library reads."""
@@ -43,39 +42,6 @@ REFUSALS = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowErro
 
 FILTERS: dict[str, Mapping[str, Any]] = {BSLZ4: hdf5plugin.Bitshuffle(cname="lz4")}
 """The HDF5 filter that reads what each payload encoding holds; none for raw pixels."""
-
-
-class ScalarColumn:
-    """A dataset of one number for each frame, gathered in memory and written in blocks."""
-
-    def __init__(self, group: h5py.Group, name: str, dtype: str, unit: str) -> None:
-        dataset = group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(SCALAR_CHUNK,))
-        if unit:
-            dataset.attrs["units"] = unit
-        self._id = dataset.id
-        self._dtype = np.dtype(dtype)
-        self._written = 0
-        self.waiting: list[Any] = []
-
-    def write(self) -> None:
-        """Append what is waiting."""
-        try:
-            block = np.array(self.waiting, self._dtype)
-        except OverflowError:
-            # A number that no detector means; it shows like one that was left out.
-            block = np.array([value if abs(value) < 1 << 63 else 0 for value in self.waiting], self._dtype)
-        start, self._written = self._written, self._written + len(block)
-        self._id.set_extent((self._written,))
-        space = self._id.get_space()
-        space.select_hyperslab((start,), (len(block),))
-        self._id.write(h5py.h5s.create_simple((len(block),)), space, block)
-        self.waiting.clear()
-
-    def trim(self, rows: int) -> None:
-        """Keep so many."""
-        if self._written > rows:
-            self._id.set_extent((rows,))
-            self._written = rows
 
 
 class _SharedChunk:
@@ -119,7 +85,8 @@ class SeriesFile:
         self._replace = replace
         self._file: h5py.File | None = None
         self._format: FrameFormat | None = None
-        self._columns: dict[str, ScalarColumn] = {}
+        self._columns: dict[str, NumberColumn] = {}
+        self._records: RecordColumns | None = None
         self._together = 1
         self._shared = _SharedChunk(0, 0)
         self._verdict: Verdict | None = None
@@ -140,6 +107,7 @@ class SeriesFile:
             group = self._file[nexus.detector_group(self._detector)]
             self._create_data(group, first.format)
             self._create_columns(group, first.detail or {})
+            self._create_records(group, first.format, metadata)
             self._file.swmr_mode = True
         except REFUSALS as error:
             with suppress(OSError):
@@ -163,14 +131,21 @@ class SeriesFile:
 
     def _create_columns(self, group: h5py.Group, detail: Mapping[str, Any]) -> None:
         self._columns = {
-            "sequence_number": ScalarColumn(group, "sequence_number", "u8", ""),
-            "receive_time": ScalarColumn(group, "receive_time", "i8", "ns"),
+            "sequence_number": NumberColumn(group, "sequence_number", "u8"),
+            "receive_time": NumberColumn(group, "receive_time", "i8", "ns"),
         }
         group["receive_time"].attrs["start"] = "1970-01-01T00:00:00Z"
         for name, value in detail.items():
             if isinstance(value, int | float):
                 kind = "i8" if isinstance(value, int) else "f8"
-                self._columns[name] = ScalarColumn(group, name, kind, "ns" if name.endswith("_time") else "")
+                self._columns[name] = NumberColumn(group, name, kind, "ns" if name.endswith("_time") else "")
+
+    def _create_records(self, group: h5py.Group, form: FrameFormat, metadata: Mapping[str, Any]) -> None:
+        if form.scalars:
+            self._records = RecordColumns(group, form, metadata)
+            assert self.data is not None
+            self.data.scalars = self._records.reports
+            nexus.link_spectra(group)
 
     def _create_data(self, group: h5py.Group, form: FrameFormat) -> None:
         self._format = form
@@ -219,6 +194,8 @@ class SeriesFile:
             times.append(frame.received)
         if len(self._columns) > 2:
             self._note_details(frames)
+        if self._records is not None:
+            self._records.take(frames)
 
     def _note_details(self, frames: Sequence[Frame]) -> None:
         for name, column in list(self._columns.items())[2:]:
@@ -261,7 +238,7 @@ class SeriesFile:
                     self._write_chunk()
                 # First the frames, then what counts them: a crash in between must not leave a count without frames.
                 self._id.flush()
-                for column in self._columns.values():
+                for column in self._all_columns():
                     column.write()
                 self._file.flush()
             except REFUSALS as error:
@@ -277,8 +254,8 @@ class SeriesFile:
         """After a failure: count on nothing but what was readable before. Returns how many frames that gives up."""
         lost, self.rows = self.rows - self.readable, self.readable
         self._shared.clear()
-        for column in self._columns.values():
-            column.waiting.clear()
+        for column in self._all_columns():
+            column.forget()
         return lost
 
     def close(self, report: SeriesReport, late: Mapping[str, Any]) -> None:
@@ -315,8 +292,11 @@ class SeriesFile:
     def _trim(self) -> None:
         """Bring all datasets to the length that counts."""
         self._id.set_extent((-(-self.rows // self._event), *self._tail))
-        for column in self._columns.values():
+        for column in self._all_columns():
             column.trim(self.rows)
+
+    def _all_columns(self) -> list[NumberColumn | RecordColumns]:
+        return [*self._columns.values(), *([] if self._records is None else [self._records])]
 
     def _failed(self, what: str, error: Exception) -> WriteFailed:
         """The error in the user's words; HDF5's own fill a page."""

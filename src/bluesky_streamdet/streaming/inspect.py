@@ -82,6 +82,8 @@ def _report(path: Path, file: h5py.File) -> FileReport:
     detector = next((name for name, group in instrument.items() if _is_detector(group)), None)
     if detector is None:
         raise ValueError("it has no NXdetector")
+    # A group may have several names; its own is in it.
+    detector = _text(file, f"{nexus.detector_group(detector)}/local_name") or detector
     group = instrument[detector]
     data, numbers = file[nexus.DATA], group["sequence_number"]
     event = int(data.attrs.get(nexus.EVENT_ATTRIBUTE, 1))

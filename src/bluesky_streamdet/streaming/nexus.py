@@ -4,10 +4,12 @@
       data                      NXdata: data (a hard link), signal "data"
       instrument                NXinstrument
         beam                    NXbeam: incident_energy, incident_wavelength
-        DETECTOR                NXdetector: data, sequence_number, receive_time, settings, flatfield, pixel_mask
+        DETECTOR                NXdetector: data, sequence_number, receive_time, settings, flatfield, pixel_mask, and
+                                what comes with each frame
           collection            NXcollection: outcome, reason, what the header said besides
             ledger              NXcollection: the account of the series; see `streaming.verdict`
             parameters          NXcollection: what came with the request, or later
+        detector, xspress3      the same group again, where frames are spectra with scalars
 
 Source: NeXus definitions, https://manual.nexusformat.org/classes/base_classes/NXdetector.html
 """
@@ -39,6 +41,9 @@ ELSEWHERE = {
     "wavelength": "/entry/instrument/beam/incident_wavelength",
 }
 """Quantities that belong to another group than the detector's."""
+
+SPECTRA_NAMES = ("detector", "xspress3")
+"""Groups in the instrument where others look for spectra: the XSP3 handlers, and who reads MAX IV's files."""
 
 RESERVED = ("ledger", "outcome", "parameters", "reason")
 """Names in the collection that are ours; what a header calls by them gets an underscore behind its name."""
@@ -94,6 +99,15 @@ def link_data(file: h5py.File, data: h5py.Dataset, event: int) -> None:
         data.attrs[EVENT_ATTRIBUTE] = event
     data.attrs["interpretation"] = "image" if data.ndim - (event > 1) > 2 else "spectrum"
     file["/entry/data"].attrs["axes"] = ["."] * data.ndim
+
+
+def link_spectra(detector: h5py.Group) -> None:
+    """Have the group of a detector of spectra under the names that readers of Xspress3 files know, too."""
+    detector["data"].attrs["interpretation"] = "spectrum"
+    instrument = detector.parent
+    for name in SPECTRA_NAMES:
+        if name not in instrument:
+            instrument[name] = detector
 
 
 def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0) -> None:

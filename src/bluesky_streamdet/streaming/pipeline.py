@@ -81,7 +81,7 @@ class Pipeline:
         self.outputs: list[Output] = []
         self.source = open_intake(config, context)
         try:
-            self.outputs += [Output(output, context) for output in config.outputs]
+            self.outputs += [Output(output, context, config.usual_output) for output in config.outputs]
         except BaseException:
             self.close()
             raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bluesky_streamdet.core.errors import Busy, RequestRefused
-from bluesky_streamdet.xspress3.abi import TFStatus, TimingSetup
+from bluesky_streamdet.xspress3.abi import TimingSetup
 from bluesky_streamdet.xspress3.calls import Calls
 from bluesky_streamdet.xspress3.constants import TIME_STATUS_FRAME, AcquireInPause, ErrorFlag, TimeStatus
 from bluesky_streamdet.xspress3.timing import FrameGenerator, Setup, Timing
@@ -25,8 +25,8 @@ _COUNTS_EDGES_FROM = 4
 class Progress:
     """How far a run is.
 
-    complete: frames that all cards have finished, and that can be read. furthest: the frame that is the furthest in any
-    of them. flags: what went wrong so far.
+    complete: frames that all cards have finished, and that can be read. furthest: frames that have begun in the card
+    that is the furthest. flags: what went wrong so far.
     """
 
     complete: int = 0
@@ -51,12 +51,13 @@ class Activity(NamedTuple):
 
 @dataclass
 class Run:
-    """What was armed last. triggers: those sent so far. stopped: whether `stop` ended it."""
+    """What was armed last. triggers: sent so far. open_frame: there is one that a release ends. stopped: by `stop`."""
 
     timing: Timing
     setup: Setup
     triggers: int = 0
     open_frame: bool = False
+    last_gate_seen: bool = False
     stopped: bool = False
 
 
@@ -229,15 +230,22 @@ class Acquisition:
             return False
         if run.timing.mode == "software_timed":
             return run.triggers >= run.timing.triggers and not run.open_frame
-        # In this order: a frame that has begun, and does not count any more, has ended.
-        return self._has_begun(run.timing.total - 1) and TimeStatus.COUNTING not in self.activity().status
+        return self._last_gate_was_open(run) and TimeStatus.COUNTING not in self.activity().status
 
-    def _has_begun(self, frame: int) -> bool:
-        if self.activity().frame < frame & TIME_STATUS_FRAME:
-            return False
-        slot = TFStatus()
-        self._calls("xsp3_histogram_get_tf_status_block", 0, frame, 1, ctypes.byref(slot))
-        return slot.state != 0 and slot.time_frame == frame
+    def _last_gate_was_open(self, run: Run) -> bool:
+        """Whether the last gate has opened, by now or at an earlier question.
+
+        The number of the frame tells, as it changes when a gate opens; but for the very first one, which has to be seen
+        open, or to have left data.
+        """
+        if not run.last_gate_seen:
+            last = run.timing.total - 1
+            frame, status = self.activity()
+            reached = frame == last & TIME_STATUS_FRAME
+            run.last_gate_seen = (
+                reached and (last > 0 or TimeStatus.COUNTING in status)
+            ) or self.progress().furthest > last
+        return run.last_gate_seen
 
     def is_busy(self) -> bool:
         """Whether events are still on their way into the memory; of no meaning on a Mini."""

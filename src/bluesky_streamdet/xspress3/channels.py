@@ -14,6 +14,7 @@ from bluesky_streamdet.service.wording import in_words
 from bluesky_streamdet.streaming.config import Section
 from bluesky_streamdet.xspress3.abi import TRIGGER_B_FIELDS, TriggerB
 from bluesky_streamdet.xspress3.calls import Calls
+from bluesky_streamdet.xspress3.checks import whole
 from bluesky_streamdet.xspress3.constants import BINS_PER_MCA, NUM_WINDOWS, DeadTimeFlags
 
 VARIABLE_WIDTH = 3
@@ -56,24 +57,25 @@ class Channels:
         self.number = number
         self._energy: float | None = None
 
-    def check(self, channel: int, *, or_all: bool = False) -> None:
-        """Raises `ConfigError` for a channel that does not exist."""
+    def check(self, channel: int, *, or_all: bool = False) -> int:
+        """The channel. Raises `ConfigError` for one that does not exist."""
+        channel = whole("channel", channel)
         if not (-1 if or_all else 0) <= channel < self.number:
             every = ", or -1 for all" if or_all else ""
             raise ConfigError(f"There is no channel {channel}: they are 0 to {self.number - 1}{every}.")
+        return channel
 
     def window(self, window: int, channel: int) -> tuple[int, int]:
         """The first and the last bin that `window`, 0 or 1, counts."""
-        self.check(channel)
-        _check_window(window)
+        channel, window = self.check(channel), _checked_window(window)
         low, high = c_uint32(), c_uint32()
         self._calls("xsp3_get_window", channel, window, ctypes.byref(low), ctypes.byref(high))
         return low.value, high.value
 
     def set_window(self, window: int, low: int, high: int, channel: int = -1) -> None:
         """Let `window` count events of raw bins `low` to `high`, both included."""
-        self.check(channel, or_all=True)
-        _check_window(window)
+        channel, window = self.check(channel, or_all=True), _checked_window(window)
+        low, high = whole("low", low), whole("high", high)
         if not 0 <= low <= high < BINS_PER_MCA:
             raise ConfigError(
                 f"Window {window} of {low} to {high}: low may not be above high, and bins are 0 to {BINS_PER_MCA - 1}."
@@ -81,21 +83,21 @@ class Channels:
         self._calls("xsp3_set_window", channel, window, low, high)
 
     def threshold(self, channel: int) -> int:
-        """The bin above which an event is good."""
-        self.check(channel)
+        """The raw bin from which on an event is good."""
+        channel = self.check(channel)
         value = c_uint32()
         self._calls("xsp3_get_good_thres", channel, ctypes.byref(value))
         return value.value
 
     def set_threshold(self, value: int, channel: int = -1) -> None:
-        self.check(channel, or_all=True)
+        channel, value = self.check(channel, or_all=True), whole("threshold", value)
         if not 0 <= value < BINS_PER_MCA:
             raise ConfigError(f"The threshold {value} is not a bin: 0 to {BINS_PER_MCA - 1}.")
         self._calls("xsp3_set_good_thres", channel, value)
 
     def trigger_b(self, channel: int) -> dict[str, int]:
         """How the channel finds events, by the names of the SDK's structure."""
-        self.check(channel)
+        channel = self.check(channel)
         settings = TriggerB()
         self._calls("xsp3_get_trigger_b", channel, ctypes.byref(settings))
         return {name: getattr(settings, name) for name in TRIGGER_B_FIELDS}
@@ -106,7 +108,7 @@ class Channels:
         return settings["event_time"] - (VARIABLE_WIDTH if settings["enb_variable_width"] else 0)
 
     def dead_time(self, channel: int) -> DeadTime:
-        self.check(channel)
+        channel = self.check(channel)
         flags, times = c_int(), [c_double() for _ in DEAD_TIMES]
         self._calls("xsp3_getDeadtimeCorrectionParameters2", channel, ctypes.byref(flags), *map(ctypes.byref, times))
         return DeadTime(
@@ -117,12 +119,13 @@ class Channels:
 
     def set_dead_time(self, channel: int, **changes: Any) -> None:
         """Change what is named, by the names of `DeadTime`; the rest stays. Raises `ConfigError`."""
-        self.check(channel, or_all=True)
+        channel = self.check(channel, or_all=True)
+        try:
+            wanted = DeadTime.model_validate(changes).model_dump(include=set(changes))
+        except ValidationError as error:
+            raise ConfigError(in_words(error.errors(include_url=False), DeadTime)) from error
         for one in range(self.number) if channel < 0 else [channel]:
-            try:
-                changed = DeadTime.model_validate({**self.dead_time(one).model_dump(), **changes})
-            except ValidationError as error:
-                raise ConfigError(in_words(error.errors(include_url=False), DeadTime)) from error
+            changed = self.dead_time(one).model_copy(update=wanted)
             flags = DeadTimeFlags.USE_GOOD_EVENT if changed.use_good else DeadTimeFlags(0)
             flags |= DeadTimeFlags.OMIT_CHANNEL if changed.omit else DeadTimeFlags(0)
             times = [getattr(changed, name) for name in DEAD_TIMES]
@@ -134,12 +137,15 @@ class Channels:
         return self._energy
 
     def set_dead_time_energy(self, kev: float) -> None:
+        kev = float(kev)
         if not (math.isfinite(kev) and 0 < kev <= HIGHEST_ENERGY):
             raise ConfigError(f"An energy of {kev:g} keV is not within 0 to {HIGHEST_ENERGY:g} keV.", "It is in keV.")
         self._calls("xsp3_setDeadtimeCalculationEnergy", kev)
         self._energy = kev
 
 
-def _check_window(window: int) -> None:
+def _checked_window(window: int) -> int:
+    window = whole("window", window)
     if not 0 <= window < NUM_WINDOWS:
         raise ConfigError(f"There is no window {window}: they are 0 to {NUM_WINDOWS - 1}.")
+    return window

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bluesky_streamdet.core.errors import ConfigError, HardwareFailed, RequestRefused
 from bluesky_streamdet.xspress3.abi import Roi
 from bluesky_streamdet.xspress3.calls import Calls
+from bluesky_streamdet.xspress3.checks import whole
 from bluesky_streamdet.xspress3.constants import (
     BINS_PER_MCA,
     MAX_BITS_ENERGY,
@@ -102,7 +103,7 @@ class Histograms:
         The regions follow one another in the spectrum, the lowest first; its last bin counts what is in none of them.
         Raises `ConfigError`, or `RequestRefused` where the firmware cannot.
         """
-        regions = sorted(regions, key=lambda one: one.low)
+        regions = sorted((_whole(one) for one in regions), key=lambda one: one.low)
         _check_regions(regions)
         if regions and not all(self._calls("xsp3_has_roi", channel) for channel in range(self._channels)):
             raise RequestRefused(
@@ -129,6 +130,7 @@ class Histograms:
 
     def set_range(self, first: int, bins: int) -> None:
         """Read `bins` bins from `first` on only; 0 bins are all. Raises `ConfigError` outside of the spectrum."""
+        first, bins = whole("first", first), whole("bins", bins)
         if first < 0 or bins < 0 or first + max(bins, 1) > self.spectrum_bins:
             raise ConfigError(
                 f"{bins} bins from {first} on are not within the spectrum of {self.spectrum_bins} bins.",
@@ -142,7 +144,7 @@ class Histograms:
         Raises `ConfigError` for frames that the memory does not hold, and for an `out` that is not a contiguous uint32
         array of this shape.
         """
-        self._check_frames(first, frames)
+        first, frames = self._checked(first, frames)
         result = _output(out, (frames, *self.frame_shape))
         for frame, count in self._pieces(first, frames):
             self._calls(
@@ -155,7 +157,7 @@ class Histograms:
 
     def read_scalers(self, first: int, frames: int, out: Counts | None = None) -> Counts:
         """All scalers of the frames, in the order of `Scaler`; as `read_spectra`."""
-        self._check_frames(first, frames)
+        first, frames = self._checked(first, frames)
         result = _output(out, (frames, self._channels, NUM_SCALERS))
         for frame, count in self._pieces(first, frames):
             self._calls(
@@ -168,7 +170,7 @@ class Histograms:
 
     def acknowledge(self, first: int, frames: int) -> None:
         """Let the hardware use the memory of these frames again. Each may be acknowledged once."""
-        self._check_frames(first, frames)
+        first, frames = self._checked(first, frames)
         for frame, count in self._pieces(first, frames):
             self._calls("xsp3_histogram_circ_ack", 0, frame & _LOW_32, self._channels, count)
 
@@ -192,11 +194,13 @@ class Histograms:
         )
         return factors, inputs
 
-    def _check_frames(self, first: int, frames: int) -> None:
+    def _checked(self, first: int, frames: int) -> tuple[int, int]:
+        first, frames = whole("first", first), whole("frames", frames)
         if first < 0 or not 1 <= frames <= self.capacity:
             raise ConfigError(
                 f"{frames} frames from {first} on cannot be read: the memory holds 1 to {self.capacity} frames at once."
             )
+        return first, frames
 
     def _pieces(self, first: int, frames: int) -> Iterator[tuple[int, int]]:
         """The frames in runs that do not cross the end of the circular buffer."""
@@ -204,6 +208,11 @@ class Histograms:
         yield first, min(frames, room)
         if frames > room:
             yield first + room, frames - room
+
+
+def _whole(region: Region) -> Region:
+    low, high, out_bins = region.low, region.high, region.out_bins
+    return Region(whole("low", low), whole("high", high), whole("out_bins", out_bins))
 
 
 def _check_regions(regions: Sequence[Region]) -> None:

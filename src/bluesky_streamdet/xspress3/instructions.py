@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bluesky_streamdet.xspress3.series import HardwareSeries
     from bluesky_streamdet.xspress3.simulation.inputs import Inputs
     from bluesky_streamdet.xspress3.streamer import Streamer
+else:
+    Streamer = Any  # It is not what has to be checked, and imports this module.
 
 Answer = dict[str, Any]
 
@@ -258,7 +260,7 @@ def _checked(function: Callable[..., Answer | None]) -> Callable[..., Answer | N
 
 
 INSTRUCTIONS: dict[str, Callable[..., Answer | None]] = {
-    function.__name__: function
+    function.__name__: _checked(function)
     for function in (
         *(state, arm, trigger, release, stop, reset),
         *(set_window, set_threshold, set_regions, set_range, set_dead_time, set_dead_time_energy),

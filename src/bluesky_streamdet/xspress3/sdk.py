@@ -157,7 +157,7 @@ class Xspress3:
 
     @property
     def thresholds(self) -> list[int]:
-        """For each channel, the bin above which an event is good."""
+        """For each channel, the raw bin from which on an event is good."""
         with self._calls.lock:
             return [self._channels.threshold(channel) for channel in self._each]
 
@@ -213,12 +213,12 @@ class Xspress3:
         with self._settled("set_dead_time_energy"):
             self._channels.set_dead_time_energy(kev)
 
-    def save_settings(self, directory: Path, *, overwrite: bool = False) -> None:
+    def save_settings(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write all settings into a directory that exists, and is empty unless `overwrite`."""
         with self._settled("save_settings"):
             settings.save(self._calls, directory, overwrite=overwrite)
 
-    def restore_settings(self, directory: Path, *, force: bool = False) -> None:
+    def restore_settings(self, directory: Path | str, *, force: bool = False) -> None:
         """Load settings. force: also those of another major revision of the firmware."""
         with self._settled("restore_settings"):
             settings.restore(self._calls, directory, force=force)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.core.errors import HardwareFailed, RequestRefused
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat
-from bluesky_streamdet.xspress3.constants import NUM_SCALERS
+from bluesky_streamdet.xspress3.constants import NUM_SCALERS, Generation
 from bluesky_streamdet.xspress3.recent import Batch
 from bluesky_streamdet.xspress3.records import RecordMaker
 from bluesky_streamdet.xspress3.sdk import Xspress3
@@ -75,7 +75,7 @@ class HardwareSeries:
         sdk.arm(timing)
         shape = sdk.frame_shape
         self.format = FrameFormat(shape, "<u4", RAW, shape, maker.scalars)
-        self._most = max(1, min(BATCH, BATCH_BYTES // self.format.nbytes))
+        self._most = max(1, min(BATCH, BATCH_BYTES // self.format.nbytes, sdk.capacity))
         self._arrays = Arrays((self._most, *shape))
         self._scalers = np.empty((self._most, sdk.channels, NUM_SCALERS), np.uint32)
 
@@ -150,15 +150,21 @@ class HardwareSeries:
         if frames <= 0:
             self._look_for_an_end()
             return None
-        out = self._arrays.get()[:frames] if frames > FEW else None
-        spectra = self._sdk.read_spectra(first, frames, out)
-        records = self._maker(self._sdk.read_scalers(first, frames, self._scalers[:frames]))
         self._check_intact(first)
+        try:
+            batch = self._read_out(first, frames)
+        finally:
+            self._check_intact(first)
         self._sdk.acknowledge(first, frames)
-        batch = Batch(self.taken, spectra, records)
         self._read += frames
         self.taken += frames
         return batch
+
+    def _read_out(self, first: int, frames: int) -> Batch:
+        out = self._arrays.get()[:frames] if frames > FEW else None
+        spectra = self._sdk.read_spectra(first, frames, out)
+        records = self._maker(self._sdk.read_scalers(first, frames, self._scalers[:frames]))
+        return Batch(self.taken, spectra, records)
 
     def frames(self, batch: Batch) -> list[Frame]:
         """The frames of a batch; they look at its memory."""
@@ -183,7 +189,9 @@ class HardwareSeries:
         self._complete = max(self._complete, self._sdk.progress().complete)
 
     def _check_intact(self, first: int) -> None:
-        """Whether frame `first`, which has been read, was still in the memory then."""
+        """Whether frame `first` is still in the memory. Raises `Overrun`; a Mini stops instead."""
+        if self._sdk.generation is Generation.MINI:
+            return
         lost = self._sdk.progress().furthest - self._sdk.capacity
         if lost >= first:
             raise Overrun(

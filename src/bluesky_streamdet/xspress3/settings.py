@@ -9,7 +9,7 @@ from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.xspress3.calls import Calls
 
 
-def save(calls: Calls, directory: Path, *, overwrite: bool = False) -> None:
+def save(calls: Calls, directory: Path | str, *, overwrite: bool = False) -> None:
     """Write the settings into `directory`, which has to exist, and to be empty unless `overwrite`.
 
     Raises `ConfigError` for another directory, `HardwareFailed` when the SDK cannot write.
@@ -23,7 +23,7 @@ def save(calls: Calls, directory: Path, *, overwrite: bool = False) -> None:
     calls("xsp3_save_settings", os.fsencode(directory))
 
 
-def restore(calls: Calls, directory: Path, *, force: bool = False) -> None:
+def restore(calls: Calls, directory: Path | str, *, force: bool = False) -> None:
     """Load the settings in `directory`. force: also those of another major revision of the firmware.
 
     Clocks are not among them. Raises `ConfigError` for a directory that is none, `HardwareFailed` for what the SDK
@@ -32,8 +32,8 @@ def restore(calls: Calls, directory: Path, *, force: bool = False) -> None:
     calls("xsp3_restore_settings", os.fsencode(_existing(directory)), int(force))
 
 
-def _existing(directory: Path) -> Path:
-    directory = directory.expanduser().absolute()
+def _existing(directory: Path | str) -> Path:
+    directory = Path(directory).expanduser().absolute()
     if not directory.is_dir():
         there = "is not a directory" if directory.exists() else "does not exist"
         raise ConfigError(f"The directory of settings {directory} {there}.", "Make it, or correct the name.")

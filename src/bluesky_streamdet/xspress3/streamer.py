@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -36,16 +37,17 @@ class Streamer:
     """An `Intake`. Opens the system; raises `HardwareFailed` or `ConfigError`.
 
     sdk: None while the system can't be opened. simulated: its library, if it is no real one. fault: what is wrong until
-    `reset` mends it; error: what was wrong with the last series.
+    `reset` mends it; error: what was wrong with the last series. clock: seconds, monotonic, of the simulation.
     """
 
     lanes = 1
     sockets: Sequence[zmq.Socket[bytes]] = ()
 
-    def __init__(self, config: Xspress3Plane) -> None:
+    def __init__(self, config: Xspress3Plane, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = config
         self.sdk: Xspress3 | None = None
-        self.simulated = SimulatedLibrary(config.system.simulate) if config.system.simulate is not None else None
+        simulate = config.system.simulate
+        self.simulated = SimulatedLibrary(simulate, clock) if simulate is not None else None
         self.fault: str | None = None
         self.error: str | None = None
         self.series: HardwareSeries | None = None

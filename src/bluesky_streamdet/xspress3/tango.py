@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tango import AttrWriteType, AutoTangoAllowThreads, DevFailed, DevState, EnsureOmniThread, Except
@@ -33,7 +33,9 @@ from bluesky_streamdet.xspress3.tango_attributes import (
     OfFrame,
     Seen,
     Setting,
+    dead_time_energy,
     of_channels,
+    spectrum_range,
 )
 from bluesky_streamdet.xspress3.tango_host import CONFIG_PATH, HOSTS, wanted_service
 from bluesky_streamdet.xspress3.tango_session import Session
@@ -50,6 +52,8 @@ INIT_PATIENCE = 2.0
 """Seconds that Init waits for it; a Tango client gives up after 3. What takes longer goes on with the state INIT."""
 DATA_PERIOD = 1.0
 """Seconds between two change events of spectra and scalars."""
+OWN = ("State", "Status", "LiveTime", "ReadoutTime", "SpectrumRange", "DeadTimeEnergy", "TotalSpectra")
+"""Attributes that are in none of the tables."""
 
 
 def _setting(name: str, row: Setting) -> attribute:
@@ -60,6 +64,8 @@ def _setting(name: str, row: Setting) -> attribute:
         with device.telling(name):
             setattr(device.settings, row.field, mode_of(value) if name == "TriggerMode" else value)
         device.push_change_event(name, value)
+        device.push_change_event("LiveTime", device.settings.live_time)
+        device.push_change_event("ReadoutTime", device.settings.gap)
 
     return attribute(fget=read, fset=write, dtype=row.dtype, doc=row.doc, **row.details)
 
@@ -131,8 +137,7 @@ class Xspress3DS(_Tabled):
 
     @attribute(dtype=("DevLong",), max_dim_x=2, min_value=0, max_value=BINS_PER_MCA, doc="first bin, and how many")
     def SpectrumRange(self) -> list[int]:  # noqa: N802
-        view = self.session.view()
-        return [view.count("first_bin"), view.count("bins")]
+        return spectrum_range(self.session.view())
 
     @SpectrumRange.write
     def _write_range(self, value: Sequence[int]) -> None:
@@ -142,7 +147,7 @@ class Xspress3DS(_Tabled):
 
     @attribute(dtype=float, unit="keV", min_value=0.0, doc="for which the SDK's model corrects the dead time; 0: unset")
     def DeadTimeEnergy(self) -> float:  # noqa: N802
-        return float(self.session.view().hardware.get("dead_time_energy") or 0.0)
+        return dead_time_energy(self.session.view())
 
     @DeadTimeEnergy.write
     def _write_energy(self, value: float) -> None:
@@ -152,10 +157,7 @@ class Xspress3DS(_Tabled):
     @attribute(dtype=(("DevULong64",),), doc="sum over the frames of the series, by channel", **IMAGE)
     def TotalSpectra(self) -> Any:  # noqa: N802
         with self.telling("TotalSpectra"):
-            view = self.session.view()
-            if view.latest is None:
-                return readback.spectra(None, view).astype(np.uint64)
-            return readback.flat(self.session.ask("total")["spectra"]).astype(np.uint64)
+            return self._total()
 
     # Commands.
 
@@ -163,7 +165,7 @@ class Xspress3DS(_Tabled):
     def Arm(self) -> None:  # noqa: N802
         """Begin a series. When it fails, nothing is armed."""
         with self.doing("Arm"):
-            self.session.arm(replace(self.settings, number_taken=self.NumberTakenFiles))
+            self.session.arm(replace(self.settings, number_taken=self.given.get("NumberTakenFiles", self.NumberTakenFiles)))
 
     @command
     def SoftwareTrigger(self) -> None:  # noqa: N802
@@ -285,7 +287,7 @@ class Xspress3DS(_Tabled):
             self._made = 0
             self._pushed: dict[str, Any] = {}
             self._frame_pushed: tuple[float, Any] = (0.0, None)
-            for name in ("State", "Status", *SETTINGS, *SEEN, *OF_FRAME):
+            for name in (*OWN, *SETTINGS, *SEEN, *OF_FRAME):
                 self.set_change_event(name, True, False)
         self._hears = False
         self.session = Session(self._connect, self._hear, renew=again)
@@ -354,8 +356,8 @@ class Xspress3DS(_Tabled):
     # The session.
 
     def _connect(self) -> ServiceClient:
-        properties = {name: getattr(self, name) for name in self.get_device_class().device_property_list}
-        return HOSTS.get(self.get_name(), wanted_service(properties)).connect()
+        properties = {name: getattr(self, name) for name in self.TangoClassClass.device_property_list}
+        return HOSTS.get(self.get_name(), wanted_service({**properties, **self.given})).connect()
 
     def _hear(self, view: View) -> None:
         """Called by the session's thread."""
@@ -391,7 +393,8 @@ class Xspress3DS(_Tabled):
     def _push(self, view: View) -> None:
         """Tell who listens what has changed."""
         state, text = condition(view)
-        values = {"State": getattr(DevState, state), "Status": text}
+        values: dict[str, Any] = {"State": getattr(DevState, state), "Status": text}
+        values |= {"SpectrumRange": spectrum_range(view), "DeadTimeEnergy": dead_time_energy(view)}
         values |= {name: row.read(view) for name, row in SEEN.items()} | of_channels(view)
         for name, value in values.items():
             if self._pushed.get(name) != value:
@@ -409,6 +412,14 @@ class Xspress3DS(_Tabled):
         self._frame_pushed = now, which
         for name, row in OF_FRAME.items():
             self.push_change_event(name, row.read(frame, view))
+        if not view.busy:
+            self.push_change_event("TotalSpectra", self._total())
+
+    def _total(self) -> Any:
+        view = self.session.view()
+        if view.latest is None:
+            return readback.spectra(None, view).astype(np.uint64)
+        return readback.flat(self.session.ask("total")["spectra"]).astype(np.uint64)
 
 
 def serve(arguments: Sequence[str], properties: Mapping[str, str], ready: Callable[[], None]) -> None:
@@ -417,8 +428,6 @@ def serve(arguments: Sequence[str], properties: Mapping[str, str], ready: Callab
     arguments: those of Tango, the name of the instance first. properties: go before those of the database. ready: is
     called when clients may come. Raises `ConfigError` for a property that there is not, or when Tango does not start.
     """
-    if unknown := sorted(set(properties) - set(Xspress3DS.TangoClassClass.device_property_list)):
-        raise ConfigError(f"The Tango device has no property {unknown[0]!r}.")
     Xspress3DS.given = {name: _value_of(name, text) for name, text in properties.items()}
     try:
         run((Xspress3DS,), args=[SERVER, *arguments], post_init_callback=ready, raises=True)
@@ -429,13 +438,17 @@ def serve(arguments: Sequence[str], properties: Mapping[str, str], ready: Callab
 
 
 def _value_of(name: str, text: str) -> Any:
-    """A property from the command line."""
-    if isinstance(DEFAULTS[name], str):
+    """A property from the command line. Raises `ConfigError`."""
+    known = Xspress3DS.TangoClassClass.device_property_list
+    if name not in known:
+        raise ConfigError(f"The Tango device has no property {name!r}.", f"It has {', '.join(known)}.")
+    default = known[name][2]
+    if isinstance(default, str):
         return text
     try:
         value = json.loads(text)
     except ValueError:
         value = text
-    if type(value) is not type(DEFAULTS[name]):
-        raise ConfigError(f"The property {name} is {text[:60]!r}.", f"Write it like {json.dumps(DEFAULTS[name])}.")
+    if type(value) is not type(default):
+        raise ConfigError(f"The property {name} is {text[:60]!r}.", f"Write it like {json.dumps(default)}.")
     return value

@@ -189,3 +189,13 @@ def of_channels(view: View) -> dict[str, Any]:
     for name, key in (("EventWidth", "event_widths"), ("Threshold", "thresholds")):
         values |= {f"{name}_Ch{channel}": int(one) for channel, one in enumerate(view.hardware.get(key) or ())}
     return values
+
+
+def spectrum_range(view: View) -> list[int]:
+    """First bin that is recorded, and how many."""
+    return [view.count("first_bin"), view.count("bins")]
+
+
+def dead_time_energy(view: View) -> float:
+    """keV; 0 when nobody has set it."""
+    return float(view.hardware.get("dead_time_energy") or 0.0)

@@ -33,10 +33,12 @@ log = logging.getLogger(__name__)
 BUSY_PERIOD = 0.05
 """Seconds between two looks at the service while frames come."""
 IDLE_PERIOD = 1.0
-FRESH = 0.1
+FRESH = 0.05
 """Seconds for which what is known is good enough for a client that asks."""
 PATIENCE = 2.0
 """Seconds that a command waits for what should come at once; a Tango client gives up after 3."""
+SETTLE = 0.5
+"""Seconds that a series may take to end by itself when the hardware has stopped."""
 MOST_NUMBERED = 10_000
 
 
@@ -314,7 +316,7 @@ class Session:
     def _finish(self, client: Client) -> None:
         """The hardware is done; see that its series ends too."""
         series = self._view.status.series if self._view.status is not None else None
-        if series is None or self._until(lambda view: not view.busy):
+        if series is None or self._until(lambda view: not view.busy, SETTLE):
             return
         client.stop(series.id)
         if not self._until(lambda view: not view.busy):
@@ -323,8 +325,8 @@ class Session:
     def _abort(self, client: Client) -> None:
         view = self.look()
         self._mark(stopped=True)
-        if view.acquiring:
-            with contextlib.suppress(RequestRefused, HardwareFailed, DeadlineExceeded):
-                client.instruct("stop")
         if view.status is not None and view.status.series is not None:
             client.abort(view.status.series.id)
+        if self.look().acquiring:
+            with contextlib.suppress(RequestRefused, HardwareFailed, DeadlineExceeded):
+                client.instruct("stop")

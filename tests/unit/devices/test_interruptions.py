@@ -230,7 +230,7 @@ def test_the_next_run_works_after(RE: RunEngine, service: ScriptedService, face:
     assert documents.stop["num_events"] == {"primary": 1}
     if how != "halt":  # after which RunEngine does not wait for devices
         assert service.current is None, "the series is over"
-        assert service.calls[-1] == "abort"
+        assert service.calls[-2:] == ["abort", "driver disarm"]
     service.on_trigger, service.by_hand = lambda: None, False
     again = Documents()
     RE(bp.count([det], 2), again)

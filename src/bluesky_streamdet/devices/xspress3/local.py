@@ -24,9 +24,9 @@ from bluesky_streamdet.devices.watch import Client
 class LocalXspress3:
     """The service starts when it is first wanted, by the device or by `url`; then raises what it met at its start.
 
-    values: its settings, as in a file of `streamdet xspress3 stream`; what is left out is a free port, and no stream for
-    others. folder: where files go, a temporary one when left out. channels: how many there are, where `values` do not
-    say it. Thread-safe.
+    values: its settings, as in a file of `streamdet xspress3 stream`; left out, it takes a free port, and sends frames
+    to nobody. folder: where files go, a temporary one when left out. channels: how many there are, where `values` do
+    not say it. Thread-safe.
     """
 
     def __init__(

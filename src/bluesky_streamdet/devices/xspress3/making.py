@@ -45,7 +45,7 @@ def parts_of(
         from bluesky_streamdet.devices.xspress3.tango_driver import TangoDriver, service_of
 
         connect = connect or service_of
-        driver = driver or TangoDriver(url, partial(_connected, connect, url))
+        driver = driver or TangoDriver(url)
     connect = connect or connect_to_service
     hardware = Hardware(partial(_connected, connect, url), channels)
     driver = driver or ServiceDriver(hardware.connect)

@@ -155,8 +155,7 @@ class Axis:
             edges = [np.linspace(low, high + 1, places + 1) for low, high, places in lookup]
             starts = np.concatenate([one[:-1] for one in edges])
             ends = np.concatenate([one[1:] for one in edges])
-            self.low = np.full(bins, np.inf)
-            self.high = np.full(bins, -np.inf)
+            self.low, self.high = np.full(bins, np.nan), np.full(bins, np.nan)
             inner = slice(first, first + bins)
             known = len(starts[inner])
             self.low[:known], self.high[:known] = starts[inner], ends[inner] - 1

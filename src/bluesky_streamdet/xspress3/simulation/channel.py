@@ -76,7 +76,7 @@ def check_window(window: int) -> None:
 
 def new_channel(threshold: int, event_width: int, all_event: float, in_window: float) -> Channel:
     """A channel as its calibration leaves it; times of the dead-time parameters in seconds."""
-    trigger = dict.fromkeys(TRIGGER_B_FIELDS, 0)
+    trigger: dict[str, int] = dict.fromkeys(TRIGGER_B_FIELDS, 0)
     trigger |= {"enable": 1, "arm_thres": threshold, "end_thres": threshold, "sep1": 3, "event_time": event_width}
     parameters = DeadTimeParameters(all_offset=all_event, window_offset=in_window)
     return Channel(threshold, trigger, parameters)

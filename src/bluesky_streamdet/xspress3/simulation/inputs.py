@@ -23,7 +23,7 @@ class Change(NamedTuple):
 
 class Pulses(NamedTuple):
     start: int
-    count: int
+    number: int
     period: int
     width: int
 
@@ -97,8 +97,8 @@ class Inputs:
             else:
                 self._coming.popleft()
                 yield Change(one.start, True)
-                if one.count > 1:
-                    self._coming.appendleft(one._replace(start=one.start + one.period, count=one.count - 1))
+                if one.number > 1:
+                    self._coming.appendleft(one._replace(start=one.start + one.period, number=one.number - 1))
                 self._coming.appendleft(Change(one.start + one.width, False))
 
 

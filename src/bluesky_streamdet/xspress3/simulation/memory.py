@@ -38,6 +38,8 @@ class FrameMemory:
 
     def fill(self, channels: range, begun: int) -> None:
         """`begun` frames of `channels` have begun by now."""
+        if not channels:
+            return
         first = self._begun[channels.start]
         if self.end is not None:
             begun = min(begun, self.end)

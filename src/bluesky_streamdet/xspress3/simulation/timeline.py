@@ -39,17 +39,17 @@ class Train(NamedTuple):
 
     first: int
     start: int
-    count: int
+    frames: int
     length: int
     period: int
 
     def begun(self, now: int) -> int:
         """How many of its frames have begun by `now`."""
-        return 0 if now < self.start else min((now - self.start) // self.period + 1, self.count)
+        return 0 if now < self.start else min((now - self.start) // self.period + 1, self.frames)
 
     def ended(self, now: int) -> int:
         end = self.start + self.length
-        return 0 if now < end else min((now - end) // self.period + 1, self.count)
+        return 0 if now < end else min((now - end) // self.period + 1, self.frames)
 
 
 class Timeline:
@@ -84,7 +84,7 @@ class Timeline:
     def cut(self, now: int) -> bool:
         """Forget what comes after `now`; whether a frame was under way, which ends now."""
         train = self.last
-        if train is None or train.ended(now) == train.count:
+        if train is None or train.ended(now) == train.frames:
             return False
         begun, ended = train.begun(now), train.ended(now)
         self._drop_last()
@@ -113,7 +113,7 @@ class Timeline:
     def lengths(self, frame: int) -> tuple[int, int]:
         """Length of a frame that has been added, and how many from it on are as long."""
         train = self._train_of(frame)
-        return train.length, train.first + train.count - frame
+        return train.length, train.first + train.frames - frame
 
     def first_after(self, moment: int) -> int:
         """Number of the first frame that begins at `moment` or later."""

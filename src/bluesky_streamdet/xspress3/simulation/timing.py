@@ -199,7 +199,7 @@ class Generator(_Frames):
 
     def _ready(self, now: int) -> bool:
         last = self.timeline.last
-        return last is None or now >= last.start + last.count * last.period
+        return last is None or now >= last.start + last.frames * last.period
 
     def _count(self, now: int) -> None:
         if self._opened is None:

@@ -1,0 +1,112 @@
+"""A simulated stage that flies along the rows of a grid, and gives a trigger at each point as a real one does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ophyd import Component, Device, Signal
+from ophyd.status import DeviceStatus
+
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.plans import GridRow
+
+
+class SimulatedStage(Device):
+    """`x` is the fast axis and `y` the slow one; both are where they are told at once.
+
+    give_triggers: called with how many triggers to give, and seconds from one to the next; it does not wait for them.
+    """
+
+    x = Component(Signal, value=0.0)
+    y = Component(Signal, value=0.0)
+
+    def __init__(self, prefix: str = "", *, name: str, give_triggers: Callable[[int, float], object], **kwargs: Any):
+        super().__init__(prefix, name=name, **kwargs)
+        self._give_triggers = give_triggers
+        self._row: GridRow | None = None
+        self._flown = -1
+        self._started = 0.0
+        self._ended = threading.Event()
+        self._halt = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._passed: list[tuple[float, float, float]] = []
+
+    def stage(self) -> list[object]:
+        self._flown = -1
+        self._passed = []
+        self._halt.clear()
+        return super().stage()
+
+    def unstage(self) -> list[object]:
+        self.stop()
+        return super().unstage()
+
+    def stop(self, *, success: bool = False) -> None:
+        """End the row. Triggers that were asked for may still come."""
+        self._halt.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    # Preparable and Flyable
+
+    def prepare(self, row: GridRow) -> DeviceStatus:
+        """Go to the beginning of a row; not if it has begun already."""
+        if row.number != self._flown:
+            self._row = row
+            self.x.put(row.x[0])
+        return _done(self)
+
+    def kickoff(self) -> DeviceStatus:
+        """Fly the row. A row that has begun is not begun anew: its triggers have been given."""
+        row = self._row
+        if row is None:
+            raise ConfigError(f"{self.name} is not prepared.", "Prepare it for a row before the kickoff.")
+        if row.number != self._flown:
+            self._flown = row.number
+            self._ended.clear()
+            self._started = time.time()
+            self._give_triggers(len(row.x), row.period)
+            self._thread = threading.Thread(target=self._fly, args=(row,), name=f"{self.name} row", daemon=True)
+            self._thread.start()
+        return _done(self)
+
+    def complete(self) -> DeviceStatus:
+        """Wait for the end of the row. May be called again after an interruption."""
+        status = DeviceStatus(self)
+
+        def wait() -> None:
+            self._ended.wait()
+            status.set_finished()
+
+        threading.Thread(target=wait, name=f"{self.name} complete", daemon=True).start()
+        return status
+
+    def _fly(self, row: GridRow) -> None:
+        self._halt.wait(len(row.x) * row.period)
+        self.x.put(row.x[-1])
+        times = [self._started + number * row.period for number in range(len(row.x))]
+        self._passed += [(at, x, row.y) for at, x in zip(times, row.x, strict=True) if at <= time.time()]
+        self._ended.set()
+
+    # Collectable
+
+    def describe_collect(self) -> dict[str, Any]:
+        key = {"source": "SIM:stage", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
+        return {self.x.name: dict(key), self.y.name: dict(key)}
+
+    def collect(self) -> Iterator[dict[str, Any]]:
+        """Where the stage was at the triggers that were not collected yet."""
+        passed, self._passed = self._passed, []
+        for at, x, y in passed:
+            data = {self.x.name: x, self.y.name: y}
+            yield {"time": at, "data": data, "timestamps": dict.fromkeys(data, at)}
+
+
+def _done(stage: SimulatedStage) -> DeviceStatus:
+    status = DeviceStatus(stage)
+    status.set_finished()
+    return status

@@ -1,0 +1,114 @@
+"""Maps of a raster that a catalog has: counts of a region at each point, rows by columns.
+
+    region_map(db[-1], "Fe")
+
+Only the bins of the region travel from the catalog's server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.devices.xspress3.readout import FACTORS, Correction, checked, region_counts
+from bluesky_streamdet.devices.xspress3.regions import LAST_BIN, Axis, Calibration, Region, regions_of
+
+SEPARATORS = ("_", "-")
+"""Between the device's name and that of a value: of classic devices, and of ophyd-async's."""
+
+
+def region_map(
+    run: Any,
+    region: str | Region,
+    *,
+    detector: str = "xspress3",
+    correction: Correction = "event_width",
+    exclude: Sequence[int] = (),
+    stream: str = "primary",
+) -> NDArray[np.float64]:
+    """Counts of a region over all channels: (rows, columns) of a raster, (points,) of other runs; nan where none is.
+
+    run: as a Tiled catalog of runs gives it. region: the name of one that the detector had in this run, a line such as
+    "Fe Ka", or any other. correction: of dead time; its factor has to be among the detector's columns. exclude:
+    channels to leave out. Raises `ConfigError`.
+    """
+    checked(correction)
+    values = run[stream]
+    configuration = _configuration(values, detector)
+    wanted = _region(region, configuration)
+    axis = Axis(
+        _number(configuration, "bins", LAST_BIN + 1), _number(configuration, "first_bin", 0), _lookup(configuration)
+    )
+    mask = axis.mask(wanted, _calibration(configuration))
+    first, last = int(np.argmax(mask)), len(mask) - int(np.argmax(mask[::-1]))
+    spectra = np.asarray(values[detector][..., first:last])
+    factor = _factor(values, detector, correction)
+    counts = region_counts(spectra, mask[first:last], factor, exclude)
+    return as_map(counts, run.start)
+
+
+def as_map(counts: NDArray[Any], start: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Numbers of a raster's points, in the order in which they came, as (rows, columns); those of other runs as they
+    are. start: the run's start document.
+    """
+    shape = start.get("shape")
+    if not shape or len(shape) != 2:
+        return np.asarray(counts, np.float64)
+    points = np.full(shape[0] * shape[1], np.nan)
+    points[: len(counts)] = counts[: len(points)]
+    picture = points.reshape(shape)
+    if start.get("snaking", (False, False))[1]:
+        picture[1::2] = picture[1::2, ::-1]
+    return picture
+
+
+def _region(region: str | Region, configuration: Mapping[str, Any]) -> Region:
+    if isinstance(region, Region):
+        return region
+    names = list(configuration.get("region_names", []))
+    if region in names:
+        index = names.index(region)
+        first, last = (int(configuration[f"region_{end}_bin"][index]) for end in ("first", "last"))
+        return Region(region, first, last, in_bins=True)
+    try:
+        return regions_of({"region": region})[0]
+    except ConfigError as error:
+        raise ConfigError(
+            f"The run has no region {region!r}: {error.message}", f"It has {', '.join(names)}."
+        ) from error
+
+
+def _configuration(values: Any, detector: str) -> dict[str, Any]:
+    """What the run's descriptor says of the detector, by the names that both faces share."""
+    found = values.metadata.get("configuration", {}).get(detector, {}).get("data", {})
+    return {key.removeprefix(detector)[1:].removeprefix("hardware-"): value for key, value in found.items()}
+
+
+def _calibration(configuration: Mapping[str, Any]) -> Calibration:
+    return Calibration(float(configuration.get("ev_per_bin", 10.0)), float(configuration.get("ev_offset", 0.0)))
+
+
+def _number(configuration: Mapping[str, Any], name: str, otherwise: int) -> int:
+    return int(configuration.get(name, otherwise))
+
+
+def _lookup(configuration: Mapping[str, Any]) -> list[list[int]]:
+    return np.asarray(configuration.get("lookup", []), int).reshape(-1, 3).tolist()
+
+
+def _factor(values: Any, detector: str, correction: str) -> Any:
+    if correction == "none":
+        return 1.0
+    column = FACTORS[correction]
+    key = next((f"{detector}{one}{column}" for one in SEPARATORS if f"{detector}{one}{column}" in values), None)
+    if key is None:
+        raise ConfigError(
+            f"The run has no {column} of {detector}.",
+            "Take correction='none', or have the detector announce it: columns.",
+        )
+    factor = np.asarray(values[key].read())
+    return np.where(np.isfinite(factor), factor, np.nan)
