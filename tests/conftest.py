@@ -62,6 +62,12 @@ def databroker1_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def dranspose_python() -> Path:
+    """The interpreter of an environment with dranspose, which breaks with the cbor2 that ours has."""
+    return _of_peer("dranspose", "python")
+
+
+@pytest.fixture(scope="session")
 def tickit_bin() -> Path:
     """The command of tickit, with the simulated detectors of tickit-devices."""
     return _of_peer("tickit", "tickit")

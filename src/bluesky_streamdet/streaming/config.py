@@ -41,7 +41,7 @@ class OutputConfig(Section):
     """One port of the fan-out: every frame, as it came, to whoever is connected.
 
     overflow: what happens to frames that its clients don't take: "drop" drops the newest and counts them, "block"
-    pushes back to the detector. queue, queue_bytes: how many wait in front of the socket, in frames and bytes.
+    pushes back to the detector, "wait" does so while a client is connected, and drops while none is. queue, queue_bytes: how many wait in front of the socket, in frames and bytes.
     encoder: what it sends, a key of `catalog.OUTPUTS`; empty for what suits the detector: the standard format, or the
     one of spectra with scalars. Two of them are for older receivers of an Xspress3, which unpickle what they get.
     """
@@ -49,7 +49,7 @@ class OutputConfig(Section):
     name: str = Field(default="stream", pattern=r"^[A-Za-z0-9_-]+$")
     address: str = "tcp://127.0.0.1:23000"
     kind: Literal["push", "pub"] = "push"
-    overflow: Literal["drop", "block"] = "drop"
+    overflow: Literal["drop", "block", "wait"] = "drop"
     queue: int = Field(default=100, ge=1)
     queue_bytes: int = Field(default=32 << 20, ge=1)
     encoder: str = ""

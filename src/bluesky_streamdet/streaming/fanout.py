@@ -50,7 +50,6 @@ class Output:
         self.config = config
         self.seen = self.sent = 0
         self.dropped: Counter[str] = Counter()
-        self._blocks = config.overflow == "block"
         self._clients = _Clients(context, config)
         self._socket = self._clients.socket
         form = OUTPUTS[config.encoder or usual]
@@ -67,6 +66,11 @@ class Output:
             self.close()
             raise
         self.address = address_of(self._socket)
+
+    @property
+    def _blocks(self) -> bool:
+        """Whether nothing may be dropped now."""
+        return self.config.overflow == "block" or (self.config.overflow == "wait" and self._clients.now > 0)
 
     @property
     def blocked(self) -> bool:

@@ -25,6 +25,7 @@ from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
 from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
+from bluesky_streamdet.streaming.monitor import Monitor
 from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
 from bluesky_streamdet.streaming.recorder import SeriesRecorder
 
@@ -79,14 +80,19 @@ class Pipeline:
         self._flushed_at = 0.0
         self._poller = zmq.Poller()
         self.outputs: list[Output] = []
+        self.monitor: Monitor | None = None
         self.source = open_intake(config, context)
         try:
             self.outputs += [Output(output, context, config.usual_output) for output in config.outputs]
+            if config.monitor is not None:
+                self.monitor = Monitor(config.monitor, context)
         except BaseException:
             self.close()
             raise
         for socket in self.source.sockets:
-            self._poller.register(socket, zmq.POLLIN)
+            self.register(socket)
+        if self.monitor is not None:
+            self.register(self.monitor.socket)
 
     # What clients ask for.
 
@@ -178,6 +184,8 @@ class Pipeline:
         """Close all sockets; what ZeroMQ has taken for clients may still leave within `linger` ms."""
         for output in self.outputs:
             output.close(linger)
+        if self.monitor is not None:
+            self.monitor.close(linger)
         self.source.close()
 
     def _poll(self, wait: float) -> bool:
@@ -220,6 +228,8 @@ class Pipeline:
         self._do(self.receiver.tick(self.now))
         for output in self.outputs:
             output.flush()
+        if self.monitor is not None:
+            self.monitor.answer()
         self._flush_if_due(idle=False)
 
     def _do(self, actions: list[Action]) -> None:
@@ -250,6 +260,8 @@ class Pipeline:
         )
         for output in self.outputs:
             output.start(announced)
+        if self.monitor is not None:
+            self.monitor.start(announced)
         log.info("series %s started", series.id)
         self._on_change()
 
@@ -261,6 +273,8 @@ class Pipeline:
         self._account(before)
         for output in self.outputs:
             output.send(frames)
+        if self.monitor is not None:
+            self.monitor.show(frames[-1])
         self.latest, self.latest_series = frames[-1], action.series.id
         self.frames += len(frames)
         self.bytes += sum(map(payload_bytes, frames))
@@ -273,7 +287,7 @@ class Pipeline:
         self.recorder.finish(action.series)
         self._account(before)
         for output in self.outputs:
-            output.end(SeriesEnd(action.series.key))
+            output.end(SeriesEnd(action.series.key, error=action.series.fault))
         self.last, self.failure = self.recorder.report(), self.recorder.failure
         self.recorder = None
         self._dirty_since = None

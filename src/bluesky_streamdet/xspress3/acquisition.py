@@ -10,7 +10,14 @@ from typing import NamedTuple
 from bluesky_streamdet.core.errors import Busy, RequestRefused
 from bluesky_streamdet.xspress3.abi import TimingSetup
 from bluesky_streamdet.xspress3.calls import Calls
-from bluesky_streamdet.xspress3.constants import TIME_STATUS_FRAME, AcquireInPause, ErrorFlag, TimeStatus
+from bluesky_streamdet.xspress3.constants import (
+    MAX_DEBOUNCE,
+    TIME_A_DEBOUNCE_SHIFT,
+    TIME_STATUS_FRAME,
+    AcquireInPause,
+    ErrorFlag,
+    TimeStatus,
+)
 from bluesky_streamdet.xspress3.timing import FrameGenerator, Setup, Timing
 
 MASTER = 0
@@ -129,6 +136,7 @@ class Acquisition:
                 override_debounce_other=setup.follower_debounce,
             )
             self._calls("xsp3_set_timing", ctypes.byref(timing))
+            self._debounce_followers(setup.follower_debounce)
         generator = setup.generator
         if generator is None:
             return
@@ -137,6 +145,15 @@ class Acquisition:
             self._calls("xsp3_itfg_setup", MASTER, *numbers)
         else:
             self._calls("xsp3_itfg_setup2", MASTER, *numbers, generator.acquire, 0, 0)
+
+    def _debounce_followers(self, cycles: int) -> None:
+        """See to it that the further cards debounce as long as wanted: for the SDK, an override by 0 may be none."""
+        for card in range(MASTER + 1, self._cards):
+            register = c_uint32()
+            self._calls("xsp3_get_glob_timeA", card, ctypes.byref(register))
+            wanted = register.value & ~(MAX_DEBOUNCE << TIME_A_DEBOUNCE_SHIFT) | cycles << TIME_A_DEBOUNCE_SHIFT
+            if wanted != register.value:
+                self._calls("xsp3_set_glob_timeA", card, wanted)
 
     def trigger(self) -> None:
         """Send one software trigger. Raises `RequestRefused` when none is awaited."""

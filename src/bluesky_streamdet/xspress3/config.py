@@ -55,8 +55,8 @@ class SystemConfig(Section):
 
 def _ports() -> list[OutputConfig]:
     return [
-        OutputConfig(name="data", address=f"tcp://127.0.0.1:{DATA_PORT}", kind="push", encoder="xspress3"),
-        OutputConfig(name="public", address=f"tcp://127.0.0.1:{PUBLIC_PORT}", kind="pub", encoder="xspress3"),
+        OutputConfig(name="data", address=f"tcp://127.0.0.1:{DATA_PORT}", kind="push", overflow="wait"),
+        OutputConfig(name="public", address=f"tcp://127.0.0.1:{PUBLIC_PORT}", kind="pub"),
     ]
 
 
@@ -74,7 +74,7 @@ class Xspress3Plane(PlaneConfig):
     start: dict[str, Any] | None = None
 
 
-class Xspress3Config(ServedDetector, Xspress3Plane):
+class Xspress3Config(Xspress3Plane, ServedDetector):
     """An Xspress3 system and its service."""
 
     PLANE: ClassVar[str] = "bluesky_streamdet.xspress3.plane"

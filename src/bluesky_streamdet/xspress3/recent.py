@@ -98,9 +98,10 @@ class Recent:
 
     def _keep_counts(self, batch: Batch) -> None:
         names = ["window_counts", "dead_time_correction"]
-        if self._counts is None:
+        kept = self._counts
+        if kept is None:
             fields: Any = [(name, batch.records.dtype[name]) for name in names]
-            self._counts = np.zeros(COUNTS, fields)
+            kept = self._counts = np.zeros(COUNTS, fields)
         slots = np.arange(batch.first, batch.first + len(batch.records)) % COUNTS
         for name in names:
-            self._counts[name][slots] = batch.records[name]
+            kept[name][slots] = batch.records[name]

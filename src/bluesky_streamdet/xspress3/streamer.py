@@ -19,11 +19,11 @@ from bluesky_streamdet.core.events import Event, SeriesEnd, SeriesStart
 from bluesky_streamdet.streaming.intake import Taken
 from bluesky_streamdet.streaming.messages import SourceReport
 from bluesky_streamdet.xspress3 import instructions
-from bluesky_streamdet.xspress3.series import HardwareSeries, Overrun
 from bluesky_streamdet.xspress3.config import Xspress3Plane
 from bluesky_streamdet.xspress3.recent import Recent
 from bluesky_streamdet.xspress3.records import DeadTime, RecordMaker
 from bluesky_streamdet.xspress3.sdk import Xspress3
+from bluesky_streamdet.xspress3.series import HardwareSeries, Overrun
 from bluesky_streamdet.xspress3.simulation.library import SimulatedLibrary
 from bluesky_streamdet.xspress3.timing import Timing
 

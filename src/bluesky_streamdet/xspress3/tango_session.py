@@ -80,6 +80,7 @@ class Session:
         self._seen_at = clock()
         self._looks = 0
         self._looking = threading.RLock()
+        self._telling = threading.Lock()
         self._opened = threading.Event()
         self._changed = threading.Condition()
         self._news = threading.Event()
@@ -144,18 +145,14 @@ class Session:
             self._free_to_arm()
             report = self._expect(client, settings)
             try:
-                client.instruct("arm", **timing)
+                answer = client.instruct("arm", **timing)
             except BaseException:
                 with contextlib.suppress(StreamdetError):
                     client.abort(report.id)
                 raise
             self._mark(series=report.id, stopped=False)
+            self._announce(answer, series=report)
             return report
-
-    def trigger(self) -> None:
-        """Start the next frame, or all. Raises `RequestRefused` when no trigger is awaited."""
-        with self._command() as client:
-            client.instruct("trigger")
 
     def stop(self) -> None:
         """End the series after the frames that are there; nothing to do when none runs.
@@ -181,7 +178,9 @@ class Session:
     def instruct(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Have the hardware do something else, and return what it says. Raises what that raises."""
         with self._command() as client:
-            return client.instruct(command, **arguments)
+            answer = client.instruct(command, **arguments)
+            self._announce(answer)
+            return answer
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """As `instruct`, for what changes nothing."""
@@ -227,9 +226,17 @@ class Session:
             # What is wrong shows when the service is asked how things are.
             log.warning("the detector could not be opened anew: %s", error)
 
-    def _tell(self) -> None:
-        if not self._ending.is_set():
-            self._heard(self._view)
+    def _tell(self, view: View | None = None) -> None:
+        with self._telling:
+            if not self._ending.is_set():
+                self._heard(view or self._view)
+
+    def _announce(self, answer: dict[str, Any], **status: Any) -> None:
+        """Tell how things were right after a command, as what follows may be over before anybody looks again."""
+        view = self._view
+        if "state" in answer and view.status is not None:
+            hardware = {**view.hardware, **answer}
+            self._tell(replace(view, hardware=hardware, status=view.status.model_copy(update=status)))
 
     def _asked(self) -> View:
         view = replace(self._view, opening=not self._opened.is_set())

@@ -6,12 +6,11 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from bluesky_streamdet.xspress3.simulation.library import SimulatedLibrary
-
 from bluesky_streamdet.xspress3.abi import FUNCTIONS
 from bluesky_streamdet.xspress3.config import SystemConfig
 from bluesky_streamdet.xspress3.sdk import Xspress3
 from bluesky_streamdet.xspress3.simulation.config import SimulationConfig
+from bluesky_streamdet.xspress3.simulation.library import SimulatedLibrary
 
 
 class Clock:

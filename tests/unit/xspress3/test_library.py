@@ -23,6 +23,12 @@ def test_without_a_setting_directories_are_searched(
     assert open_library().xsp3_get_num_chan(0) == 2
 
 
+def test_without_a_setting_the_system_is_asked(sdk_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "DIRECTORIES", ())
+    monkeypatch.setattr(library, "find_library", lambda name: str(sdk_file) if name == "xspress3" else None)
+    assert open_library().xsp3_get_num_chan(0) == 2
+
+
 def test_no_library_tells_all_that_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

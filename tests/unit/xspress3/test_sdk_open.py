@@ -112,6 +112,15 @@ def test_a_detector_that_is_not_found_is_told_in_the_words_of_the_sdk() -> None:
     assert not failure.value.message.endswith("..")
 
 
+def test_an_sdk_without_words_is_quoted_as_that() -> None:
+    library = recorder(fail={"xsp3_config": 0})
+    library.replace("xsp3_get_error_message", lambda: 0)
+    with pytest.raises(
+        HardwareFailed, match=r"^xsp3_config failed with ERR_DEV_NOT_FOUND \(-9\): it gives no message\."
+    ):
+        Xspress3(SystemConfig(), library)
+
+
 @pytest.mark.parametrize("call", ["xsp3_get_generation", "xsp3_clocks_setup", "xsp3_format_run", "xsp3_get_trigger_b"])
 def test_a_system_that_cannot_be_set_up_is_given_up_again(call: str) -> None:
     library = recorder(fail={call: 0})

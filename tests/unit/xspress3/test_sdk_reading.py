@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bluesky_streamdet.core.errors import ConfigError, HardwareFailed
-from bluesky_streamdet.transforms.deadtime import event_time, input_count_rate, paralysable_correction
-from bluesky_streamdet.xspress3 import Timing
+from bluesky_streamdet.transforms.deadtime import (
+    event_time,
+    event_width_correction,
+    input_count_rate,
+    paralysable_correction,
+)
+from bluesky_streamdet.xspress3 import Timing, Xspress3
+from bluesky_streamdet.xspress3.config import SystemConfig
 from bluesky_streamdet.xspress3.constants import Aux1Mode, Scaler
 from bluesky_streamdet.xspress3.histograms import AuxiliaryAxes
+from bluesky_streamdet.xspress3.simulation.config import SimulationConfig
 from tests.unit.xspress3.systems import System
 
 
@@ -58,6 +66,18 @@ def test_an_auxiliary_axis_has_its_own_place() -> None:
     assert spectra.shape == (2, 3, 16, 6)
     frame, channel, aux, energy = np.ogrid[1:3, 0:3, 0:16, 0:6]
     assert (spectra == distinct(frame, channel, aux, energy)).all()
+
+
+def test_frames_of_the_simulation_come_whole_and_in_order() -> None:
+    system = System(channels=3, cards=3, rate=[1e3, 2e4, 3e5], capacity=16)
+    system.sdk.arm(Timing(frames=5, exposure=0.05, gap=1e-6))
+    system.wait(1)
+    spectra, scalers = system.sdk.read_spectra(0, 5), system.sdk.read_scalers(0, 5)
+    assert len({one.tobytes() for frame in spectra for one in frame}) == 15
+    for frame in range(5):
+        truth, counted = system.simulation.contents(frame)
+        assert (spectra[frame] == truth[:, 0]).all()
+        assert (scalers[frame] == counted).all()
 
 
 def test_every_scaler_comes_out_where_it_belongs(system: System) -> None:
@@ -174,6 +194,47 @@ def test_the_sdk_corrects_by_the_model_that_is_written_down() -> None:
     tau = event_time(1e-7, 1e-9, 10)
     assert factors == pytest.approx(paralysable_correction(events, resets, clock, 12.5e-9, tau, 8e-8))
     assert inputs == pytest.approx(input_count_rate(events, resets, clock, 12.5e-9, tau) * clock * 12.5e-9)
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e4, 1e5, 1e6])
+@pytest.mark.parametrize("model", ["event_width", "paralysable"])
+def test_the_rate_that_came_in_is_recovered(model: str, rate: float) -> None:
+    system = System(channels=4, rate=rate, dead_time={"model": model}, response={"good": 1})
+    sdk = system.sdk
+    sdk.arm(Timing(frames=10, exposure=1))
+    system.wait(11)
+    scalers = sdk.read_scalers(0, 10)
+    events, resets, clock = (scalers[..., one] for one in (Scaler.ALL_EVENT, Scaler.RESET_TICKS, Scaler.LIVE_TICKS))
+    if model == "event_width":
+        factor = event_width_correction(events, resets, clock, sdk.event_widths)
+        found = events * factor / (clock * sdk.clock_period)
+    else:
+        tau = [one.all_event_offset for one in sdk.dead_time]
+        found = input_count_rate(events, resets, clock, sdk.clock_period, tau)
+    assert found.mean() == pytest.approx(rate, rel=4 / np.sqrt(rate * 40))
+
+
+def test_a_reader_and_who_asks_and_changes_do_not_disturb_each_other() -> None:
+    def ask(sdk: Xspress3) -> None:
+        for high in range(100, 300):
+            sdk.set_window(0, 0, high)
+            assert sdk.windows[0] == [(0, high)] * 2
+            with pytest.raises(ConfigError):
+                sdk.set_window(0, 5, 4)
+
+    system = SystemConfig(simulate=SimulationConfig(channels=2))
+    with Xspress3(system) as sdk, ThreadPoolExecutor(1) as pool:
+        sdk.set_range(0, 64)
+        sdk.arm(Timing(frames=200, exposure=1e-3))
+        asked = pool.submit(ask, sdk)
+        taken = 0
+        while taken < 200:
+            ready = sdk.progress().complete - taken
+            if ready:
+                assert sdk.read_spectra(taken, ready).shape == (ready, 2, 64)
+                sdk.acknowledge(taken, ready)
+                taken += ready
+        asked.result(30)
 
 
 @pytest.mark.parametrize("shape", [(9,), (2, 9), (1, 2, 8), (1, 4, 9)])

@@ -297,6 +297,12 @@ def test_directories_that_are_none(system: System, tmp_path: Path) -> None:
     assert system.library.noted == []
 
 
+def test_a_directory_that_is_closed_to_us(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ConfigError, match=f"{tmp_path} cannot be read by this user"):
+        system.sdk.restore_settings(tmp_path)
+
+
 def test_an_empty_directory_is_refused_by_the_sdk(system: System, tmp_path: Path) -> None:
     with pytest.raises(HardwareFailed, match=r"xsp3_restore_settings failed with [A-Z_]+ \(-1[01]\): .*") as failure:
         system.sdk.restore_settings(tmp_path)

@@ -106,10 +106,21 @@ def test_cards_that_follow_are_started_before_the_first_one(asked: dict[str, Any
     system.library.replace("xsp3_set_timing", note)
     system.sdk.arm(Timing(**asked))
     assert noted == [setup]
-    names = ("histogram_start", "histogram_arm", "set_glob_timeA")
+    names = ("histogram_start", "histogram_arm")
     assert system.library.named(*names) == [("histogram_start", 1), ("histogram_start", 2), (master, 0)]
     # The generator is the first card's alone.
     assert {call[1] for call in system.library.named("itfg_setup")} <= {0}
+
+
+def test_cards_that_follow_debounce_for_less_than_the_gap_whatever_it_was_before() -> None:
+    system = System(cards=2, channels=4)
+    register = ctypes.c_uint32()
+    for gap, debounce in ((1e-6, 70), (25e-9, 0), (2e-7, 10)):
+        system.sdk.arm(Timing(frames=3, exposure=0.01, gap=gap))
+        system.simulation.xsp3_get_glob_timeA(0, 1, ctypes.byref(register))
+        assert register.value == TTL_VETO | debounce << 16
+        system.wait(1)
+        assert system.sdk.progress().complete == 3
 
 
 def test_several_cards_take_the_same_frames_and_only_the_first_is_triggered() -> None:

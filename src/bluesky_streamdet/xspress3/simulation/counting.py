@@ -58,10 +58,11 @@ class DeadTime:
         mean = live * seen / slowed
         scattered = np.rint(random.normal(mean, np.sqrt(live * spread / slowed**3)))
         drawn = np.where(mean < MANY, random.poisson(np.minimum(mean, MANY)), scattered)
-        most = np.floor(live / (dead + per_event))
+        # A clock cycle stays live, or no correction could tell anything.
+        most = np.maximum(np.floor((live - 1) / (dead + per_event)), 0)
         events = np.clip(drawn, 0, most).astype(np.int64)
         resets = np.floor(events / self._config.reset_events + leaked + random.random(len(events))).astype(np.int64)
-        room = ticks if self._paralysable else ticks - events * (event_widths + 1)
+        room = ticks - 1 if self._paralysable else ticks - 1 - events * (event_widths + 1)
         return Counted(events, resets, np.clip(resets * width, 0, np.maximum(room, 0)))
 
     def _seen(self, rate: Floats, dead: Floats | Counts | float) -> tuple[Floats, Floats]:

@@ -31,7 +31,7 @@ class Pulses(NamedTuple):
 class Inputs:
     """TTL_IN(1), which takes triggers and gates. Usable from any thread; low in the beginning.
 
-    What is asked for while pulses are still to come, begins after them.
+    Pulses that are asked for while others are still to come, come after them.
     """
 
     def __init__(self, ticker: Ticker) -> None:
@@ -57,7 +57,8 @@ class Inputs:
         with self._lock:
             start = max(self._ticker.now(), self._free)
             self._coming.append(Pulses(start, count, distance, high))
-            self._free = start + (count - 1) * distance + high + 1
+            # As long as a pulse in between, or a debounce would take it for the same one.
+            self._free = start + (count - 1) * distance + high + self._ticker.cycles(PULSE_WIDTH)
 
     def gate(self, seconds: float, count: int = 1, period: float = 0.0) -> None:
         """Hold the input high for `seconds`; a gate is a long pulse."""
