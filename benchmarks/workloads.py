@@ -45,6 +45,7 @@ WORKLOADS = {
         Workload("eiger", (1065, 1030), "uint32", "bslz4", 3000, 16, 0.8, 0.35),
         Workload("camera", (2160, 2560), "uint16", "none", 300, 4, 0.75, 0.5),
         Workload("spectra", (8, 4096), "uint32", "none", 30_000, 64, 0.7, 0.35),
+        Workload("spectra4", (4, 4096), "uint32", "none", 60_000, 64, 0.7, 0.35),
         Workload("small", (64, 64), "uint16", "none", 200_000, 200, 0.6, 0.2),
     )
 }

@@ -33,6 +33,7 @@ class TangoServer:
             lines.append(line)
             if line.startswith("device "):
                 self.address = line.split()[1]
+            elif line.startswith("Ready"):
                 return
         raise AssertionError(f"the server ended with {self._process.wait()}: {lines}")
 

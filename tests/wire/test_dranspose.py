@@ -17,8 +17,13 @@ from tests.wire.streams import LOOPBACK, Rig
 SCRIPT = Path(__file__).parent / "dranspose_xspress3.py"
 COUNT = 30
 NAMES = {
-    **{"ocr": "output_count_rate", "AllEvents": "all_events", "AllGood": "all_good", "ClockTicks": "clock_ticks"},
-    **{"TotalTicks": "total_ticks", "ResetTicks": "reset_ticks", "event_widths": "event_width"},
+    "ocr": "output_count_rate",
+    "AllEvents": "all_events",
+    "AllGood": "all_good",
+    "ClockTicks": "clock_ticks",
+    "TotalTicks": "total_ticks",
+    "ResetTicks": "reset_ticks",
+    "event_widths": "event_width",
     "dtc": "dead_time_correction",
 }
 """dranspose's names of the scalars, and ours."""
@@ -45,7 +50,8 @@ def test_dranspose_gets_what_we_stream(
                     encoder.end(SeriesEnd("s1")),
                 ]
             )
-            _, said = process.communicate(timeout=20)
+            rig.until(lambda: process.poll() is not None, "the end of dranspose's reader")
+            _, said = process.communicate()
         finally:
             process.kill()
     assert process.returncode == 0, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from bluesky_streamdet.catalog import CODECS, DETECTORS, OUTPUTS
 from bluesky_streamdet.codecs.codec import Message
@@ -18,11 +20,13 @@ from bluesky_streamdet.codecs.xspress3 import PICKLED
 from bluesky_streamdet.codecs.xspress3_pickled import LOST
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.config import OutputConfig
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
 from bluesky_streamdet.streaming.recordfile import read_recording
 from bluesky_streamdet.transforms import pixels
 from bluesky_streamdet.transforms.deadtime import event_width_correction
 from tests.conftest import Recordings
+from tests.unit.codecs.test_pickled import CARRIED_OUT, HOSTILE
 from tests.unit.streaming.spectra import counts, record, scalars, spectra
 from tests.wire.streams import Client, Rig, balanced, numbers_of, rows_of
 
@@ -165,8 +169,13 @@ def test_an_end_before_its_time_says_why(rigs: Rigs) -> None:
     assert holds(report, [0])
 
 
-@pytest.mark.parametrize("kind", ["push", "pub"])
-@pytest.mark.parametrize("encoder", ["", "xspress3", "xspress3-2021", "xspress3-2024", "stins"])
+@pytest.mark.parametrize(
+    ("encoder", "kind"),
+    [
+        *(product(["", "xspress3", "xspress3-2024", "stins"], ["push", "pub"])),
+        ("xspress3-2021", "pub"),
+    ],
+)
 def test_what_outputs_send(rigs: Rigs, kind: str, encoder: str) -> None:
     rig = rigs(codec="xspress3", outputs=[{**OUTPUT, "kind": kind, "encoder": encoder}])
     client = rig.client()
@@ -215,8 +224,8 @@ def test_a_receiver_that_joins_a_stream_late_writes_what_comes(rigs: Rigs) -> No
 @pytest.mark.parametrize("encoder", ["xspress3", "xspress3-2021"])
 def test_a_receiver_that_never_reads_costs_nobody_else(rigs: Rigs, encoder: str) -> None:
     """Its frames are dropped and counted; the file, and who reads, have them all."""
-    port = {**OUTPUT, "queue": 5}
-    rig = rigs(codec="xspress3", outputs=[{**port, "encoder": encoder}, {**OUTPUT, "name": "other", "queue": 5000}])
+    port = {**OUTPUT, "queue": 5, "kind": "pub", "encoder": encoder}
+    rig = rigs(codec="xspress3", outputs=[port, {**OUTPUT, "name": "other", "queue": 5000}])
     rig.client(0, queue=1)
     reader = rig.client(1, queue=5000)
     shape, numbers = (8, 4096), list(range(300))
@@ -237,7 +246,7 @@ def test_a_receiver_that_never_reads_costs_nobody_else(rigs: Rigs, encoder: str)
 
 
 def test_an_abort_leaves_no_frame_in_three_messages_half_sent(rigs: Rigs) -> None:
-    rig = rigs(codec="xspress3", outputs=[{**OUTPUT, "encoder": "xspress3-2021", "queue": 500}])
+    rig = rigs(codec="xspress3", outputs=[{**OUTPUT, "kind": "pub", "encoder": "xspress3-2021", "queue": 500}])
     client = rig.client(queue=1)
     encoded = CODECS["xspress3"].encoder()
     rig.send([encoded.start(SeriesStart("s1")), *(encoded.frame(spectra(n, (8, 4096))) for n in range(200))])
@@ -261,6 +270,24 @@ def test_scalars_of_a_wrong_size_are_malformed(rigs: Rigs, count: int) -> None:
     assert report.ledger.malformed == {"scalars of another size": 1}
     assert report.ledger.missing == 1
     assert holds(report, list(range(1, count)))
+
+
+@pytest.mark.parametrize("hostile", [data for _, data in HOSTILE], ids=[name for name, _ in HOSTILE])
+def test_a_hostile_pickle_costs_its_frame_and_no_other(rigs: Rigs, hostile: bytes) -> None:
+    rig = rigs(codec="xspress3-pickled")
+    messages = whole("xspress3-2024", list(range(3)), frames=3)
+    messages[2][2] = hostile
+    report = rig.run(messages)
+    assert sum(report.ledger.malformed.values()) == 1 and balanced(report.ledger)
+    assert holds(report, [0, 2])
+    assert not CARRIED_OUT
+
+
+def test_three_messages_of_a_frame_go_to_one_receiver() -> None:
+    with pytest.raises(ValidationError, match="needs kind: pub"):
+        OutputConfig(encoder="xspress3-2021")
+    with pytest.raises(ValidationError, match="no such format; allowed: stins, xspress3"):
+        OutputConfig(encoder="pickle")
 
 
 @pytest.mark.parametrize(

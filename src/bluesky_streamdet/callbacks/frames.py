@@ -101,7 +101,7 @@ class FrameDocuments(DocumentRouter):
     def stream_datum(self, doc: StreamDatum) -> None:
         resource, data_keys = self._resources[doc["stream_resource"]], self._descriptors[doc["descriptor"]]
         key = resource["data_key"]
-        if resource["mimetype"] != HDF5 or not self._wants(key, data_keys[key]):
+        if resource["mimetype"] != HDF5 or not self._wants(key, data_keys):
             return
         indices, seq_nums = doc["indices"], range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"])
         dataset, path = resource["parameters"]["dataset"], self._local(resource["uri"])
@@ -115,8 +115,9 @@ class FrameDocuments(DocumentRouter):
         return doc
 
     def event(self, doc: Event) -> Event:
-        for key, data_key in self._descriptors[doc["descriptor"]].items():
-            if data_key.get("external") != "FILESTORE:" or not self._wants(key, data_key):
+        data_keys = self._descriptors[doc["descriptor"]]
+        for key, data_key in data_keys.items():
+            if data_key.get("external") != "FILESTORE:" or not self._wants(key, data_keys):
                 continue
             datum = self._datums.pop(doc["data"][key])
             resource = self._resources[datum["resource"]]
@@ -128,13 +129,26 @@ class FrameDocuments(DocumentRouter):
             )
         return doc
 
-    def _wants(self, key: str, data_key: Mapping[str, Any]) -> bool:
-        return key in self._keys if self._keys is not None else len(data_key["shape"]) >= 1
+    def _wants(self, key: str, data_keys: Mapping[str, Any]) -> bool:
+        if self._keys is not None:
+            return key in self._keys
+        return len(data_keys[key]["shape"]) >= 1 and not _is_beside(key, data_keys)
 
     def _local(self, uri: str) -> Path:
         path = Path(reader_path(urlparse(uri).path, self._path_map))
         # Some write %20 for a space, and some, Tiled among them, take the path as it stands.
         return path if path.exists() else Path(reader_path(unquote(urlparse(uri).path), self._path_map))
+
+
+def _is_beside(key: str, data_keys: Mapping[str, Any]) -> bool:
+    """Whether what a key stands for comes with frames that have a key of their own, such as counts of their channels."""
+    return any(
+        key != other
+        and key.startswith(other)
+        and "external" in described
+        and described["source"] == data_keys[key]["source"]
+        for other, described in data_keys.items()
+    )
 
 
 class FrameCallback(FrameDocuments):

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 PATIENCE = 2.0
 """Seconds to wait for a file that is behind its documents."""
 REDRAW_MILLISECONDS = 100
+LONG = 10
+"""How many times as long as broad an image may be and still be drawn with square pixels."""
 LOW, HIGH = 1.0, 99.8
 """Percentiles of the counts between which the colours run."""
 
@@ -144,11 +146,13 @@ class Picture:
         low, high = limits(self.image[~self.mask])
         shown = np.ma.masked_array(np.maximum(self.image, low), self.mask)
         colours = colormaps["inferno"].with_extremes(bad="0.5")
-        drawn = axes.imshow(shown, norm=LogNorm(low, high), cmap=colours, interpolation="nearest")
+        # Spectra have few rows, and thousands of columns.
+        aspect = "auto" if max(shown.shape) > LONG * min(shown.shape) else "equal"
+        drawn = axes.imshow(shown, norm=LogNorm(low, high), cmap=colours, interpolation="nearest", aspect=aspect)
         if self.saturated.any():
             red = np.zeros((*self.image.shape, 4))
             red[self.saturated] = 1, 0, 0, 1
-            axes.imshow(red, interpolation="nearest")
+            axes.imshow(red, interpolation="nearest", aspect=aspect)
         figure.colorbar(drawn, ax=axes, label="counts")
         axes.set_title(self.title)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EVERY = 1.0
 """Seconds between two plain lines."""
+LONGEST_VALUE = 80
 
 
 def say(text: str) -> None:
@@ -117,3 +118,9 @@ def pair_of(text: str, what: str) -> tuple[int, int]:
 
 def megabytes(nbytes: float) -> str:
     return f"{nbytes / 1e6:.1f} MB"
+
+
+def printable(value: object) -> str:
+    """What came over the wire, short, and without what a terminal would take for commands."""
+    text = str(value)[:LONGEST_VALUE]
+    return "".join(character if character.isprintable() else "?" for character in text)

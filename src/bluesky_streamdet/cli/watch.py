@@ -11,28 +11,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bluesky_streamdet.cli.console import EVERY, Speed, say, stopped_by_signal
+from bluesky_streamdet.cli.console import EVERY, Speed, printable, say, stopped_by_signal
+from bluesky_streamdet.cli.latest import LatestPictures
+from bluesky_streamdet.cli.watch_monitor import End, watch_monitor
 from bluesky_streamdet.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bluesky_streamdet.core.events import Frame, SeriesStart
+    from bluesky_streamdet.core.events import SeriesStart
     from bluesky_streamdet.streaming.listener import Listener
     from bluesky_streamdet.streaming.watcher import Sight, Watcher
 
 TURN = 0.1
-SAVE_EVERY = 5.0
-"""Seconds between two pictures."""
-LONGEST_VALUE = 80
+MONITOR_PORT = 9998
+"""Where Xspress3 streamers answer, ours and older ones."""
 SHOWN_OF_HEADER = ("description", "count_time", "frame_time", "photon_energy", "threshold_energy", "trigger_mode")
 
 
 def watch(
     endpoint: Annotated[str, typer.Argument(help="where the detector sends, such as tcp://detector:9999")],
     socket: Annotated[
-        str, typer.Option(help='"sub", or "pull", which TAKES ITS FRAMES AWAY from other receivers of the detector')
-    ] = "sub",
+        str,
+        typer.Option(
+            help='"sub"; "pull", which TAKES ITS FRAMES AWAY from other receivers of the detector; or "monitor", which '
+            f"asks a port for the latest frame. auto: monitor at port {MONITOR_PORT}, otherwise sub"
+        ),
+    ] = "auto",
     bind: Annotated[bool, typer.Option("--bind", help="the detector connects to us")] = False,
     codec: Annotated[
         str, typer.Option(help="wire format: auto, or a format that `streamdet detectors` names")
@@ -40,76 +45,52 @@ def watch(
     seconds: Annotated[float | None, typer.Option(min=0, help="end after so many seconds")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="end after so many frames")] = None,
     save: Annotated[Path | None, typer.Option(help="keep the latest picture in this PNG file")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="show the spectra of each channel in a window")] = False,
 ) -> None:
     """Say once a second what comes from a detector: series, rate, gaps, order; until Ctrl-C.
 
     A detector with a PUSH socket deals its frames out among all that are connected to it: what a watcher with a PULL
-    socket sees, no other receiver gets. At a running service, watch its fan-out, or ask the service itself.
+    socket sees, no other receiver gets. At a running service, watch its fan-out, or ask the service itself. The monitor
+    port of an Xspress3 streamer costs nobody a frame.
     """
     from bluesky_streamdet.cli.image import need_matplotlib
+    from bluesky_streamdet.streaming.asking import MonitorClient
     from bluesky_streamdet.streaming.listener import Listener
     from bluesky_streamdet.streaming.watcher import Watcher
 
-    if socket not in ("sub", "pull"):
-        raise ConfigError(f"There is no socket {socket!r}.", "Take sub or pull.")
-    if save is not None:
+    if socket == "auto":
+        socket = "monitor" if endpoint.endswith(f":{MONITOR_PORT}") else "sub"
+    if socket not in ("sub", "pull", "monitor"):
+        raise ConfigError(f"There is no socket {socket!r}.", "Take auto, sub, pull or monitor.")
+    if save is not None or plot:
         need_matplotlib()
-    watcher = Watcher(codec)
-    with stopped_by_signal() as stop, Listener(endpoint, socket, bind) as listener:
-        with _View(listener, watcher) as view:
-            _watch(listener, watcher, view, stop, seconds, frames, save)
-        view.conclude()
+    end = End(seconds, frames)
+    with stopped_by_signal() as stop, LatestPictures(save, plot, endpoint) as pictures:
+        if socket == "monitor":
+            with MonitorClient(endpoint) as client:
+                watch_monitor(client, pictures, stop, end)
+            return
+        watcher = Watcher(codec)
+        with Listener(endpoint, socket, bind) as listener:
+            with _View(listener, watcher) as view:
+                _watch(listener, watcher, view, pictures, stop, end)
+            view.conclude()
 
 
 def _watch(
-    listener: Listener,
-    watcher: Watcher,
-    view: _View,
-    stop: threading.Event,
-    seconds: float | None,
-    frames: int | None,
-    save: Path | None,
+    listener: Listener, watcher: Watcher, view: _View, pictures: LatestPictures, stop: threading.Event, end: End
 ) -> None:
     now = time.monotonic()
-    ends = None if seconds is None else now + seconds
-    picture = None if save is None else _Picture(save)
-    while not stop.is_set() and (ends is None or now < ends):
+    while not stop.is_set() and not end.has_come(now, watcher.sight().frames) and pictures.wanted:
         for message in listener.receive(TURN):
             watcher.take(message, time.time_ns(), time.monotonic())
         now = time.monotonic()
         watcher.tick(now)
         sight = watcher.sight()
         view.show(sight, now)
-        if picture is not None:
-            picture.keep(sight.frame, now)
-        if frames is not None and sight.frames >= frames:
-            break
-    if picture is not None:
-        picture.keep(watcher.sight().frame)
-
-
-class _Picture:
-    """The latest frame as a picture in a file, made anew every few seconds."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._next = 0.0
-        self._saved: Frame | None = None
-
-    def keep(self, frame: Frame | None, now: float | None = None) -> None:
-        """Save `frame` if it is another and it is time; `now` (s) None for at once."""
-        if frame is None or frame is self._saved or (now is not None and now < self._next):
-            return
-        from bluesky_streamdet.cli.image import save_picture
-        from bluesky_streamdet.transforms.pixels import decode
-
-        image = decode(frame)
-        if image.ndim != 2:
-            image = image.reshape(-1, image.shape[-1])
-        of = "" if frame.series is None else f" of series {frame.series}"
-        save_picture(image, self._path, f"frame {frame.number}{of}")
-        self._saved = frame
-        self._next = time.monotonic() + SAVE_EVERY
+        pictures.keep(sight.frame, sight.header, now)
+    sight = watcher.sight()
+    pictures.keep(sight.frame, sight.header)
 
 
 class _View:
@@ -170,7 +151,8 @@ class _View:
             return f"{self._nothing()}{_unreadable(sight)}"
         order = ", ".join(f"{count} {what}" for what, count in _order_of(sight).items())
         speed = self._speed(sight.frames, sight.bytes)
-        return f"series {sight.series}: {_frames_of(sight)}, {speed}, {order}; {_format_of(sight)}{_unreadable(sight)}"
+        kind = f"{_format_of(sight)}{_counts_of(sight)}"
+        return f"series {sight.series}: {_frames_of(sight)}, {speed}, {order}; {kind}{_unreadable(sight)}"
 
     def _table(self, sight: Sight) -> Table:
         from rich.table import Table
@@ -182,7 +164,7 @@ class _View:
             "series": f"{sight.series or self._nothing()} {sight.state} {sight.reason}",
             "header": _header_of(sight.header),
             "frames": f"{_frames_of(sight)}, {self._speed(sight.frames, sight.bytes)}",
-            "kind": f"{_format_of(sight)}, {sight.codec or 'unknown'}",
+            "kind": f"{_format_of(sight)}, {sight.codec or 'unknown'}{_counts_of(sight)}",
             **{what: str(count) for what, count in _order_of(sight).items()},
             "unreadable": _unreadable(sight).removeprefix("; ") or "0",
         }
@@ -219,21 +201,24 @@ def _format_of(sight: Sight) -> str:
     return f"{'x'.join(map(str, form.shape))} {form.dtype} {form.encoding}, {size} bytes"
 
 
+def _counts_of(sight: Sight) -> str:
+    """What each channel counted in the latest frame, where frames are spectra with scalars."""
+    if sight.frame is None or not sight.frame.format.scalars:
+        return ""
+    from bluesky_streamdet.cli.spectra import in_words, spectra_of
+
+    return f"; {in_words(spectra_of(sight.frame, {} if sight.header is None else sight.header.metadata))}"
+
+
 def _header_of(header: SeriesStart | None) -> str:
     if header is None:
         return "no header"
     from bluesky_streamdet.core.metadata import UNITS
 
     known = [name for name in SHOWN_OF_HEADER if name in header.metadata]
-    values = [f"{name} {_printable(header.metadata[name])} {UNITS.get(name, '')}".rstrip() for name in known]
-    file = [f"file {_printable(header.filename)}"] if header.filename else []
+    values = [f"{name} {printable(header.metadata[name])} {UNITS.get(name, '')}".rstrip() for name in known]
+    file = [f"file {printable(header.filename)}"] if header.filename else []
     return ", ".join(file + values) or f"header with {len(header.metadata)} settings"
-
-
-def _printable(value: object) -> str:
-    """What came over the wire, short, and without what a terminal would take for commands."""
-    text = str(value)[:LONGEST_VALUE]
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _unreadable(sight: Sight) -> str:

@@ -48,7 +48,7 @@ def stream(
     ] = "native",
     frames: Annotated[int | None, typer.Option(min=1, help="start with a series of so many frames, at once")] = None,
     exposure: Annotated[float, typer.Option(min=0, help="seconds of each of them")] = 0.1,
-    save: Annotated[bool, typer.Option("--save/--no-save", help="write series that nobody armed")] = True,
+    save: Annotated[bool, typer.Option("--save/--no-save", help="write series that nobody armed by REST")] = True,
 ) -> None:
     """Own the SDK and stream its frames: into a file, to the data port, the public port, the monitor port.
 
@@ -73,7 +73,9 @@ def stream(
     if config is None:
         _set_ports(chosen, host, data_port, public_port, monitor_port, dialect)
     if frames is not None:
-        chosen.start = {"frames": frames, "exposure": exposure, "save": save}
+        chosen.start = {"frames": frames, "exposure": exposure}
+    if not save:
+        chosen.unarmed = "forward"
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("bluesky_streamdet").setLevel(chosen.log_level)
     asyncio.run(run(chosen, sys.stdout))

@@ -18,14 +18,24 @@ class SimulatedStage(Device):
     """`x` is the fast axis and `y` the slow one; both are where they are told at once.
 
     give_triggers: called with how many triggers to give, and seconds from one to the next; it does not wait for them.
+    stop_triggers: called when a row is ended before its time.
     """
 
     x = Component(Signal, value=0.0)
     y = Component(Signal, value=0.0)
 
-    def __init__(self, prefix: str = "", *, name: str, give_triggers: Callable[[int, float], object], **kwargs: Any):
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        name: str,
+        give_triggers: Callable[[int, float], object],
+        stop_triggers: Callable[[], object] = lambda: None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(prefix, name=name, **kwargs)
         self._give_triggers = give_triggers
+        self._stop_triggers = stop_triggers
         self._row: GridRow | None = None
         self._flown = -1
         self._started = 0.0
@@ -45,11 +55,15 @@ class SimulatedStage(Device):
         return super().unstage()
 
     def stop(self, *, success: bool = False) -> None:
-        """End the row. Triggers that were asked for may still come."""
-        self._halt.set()
+        """End the row that is being flown."""
         thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        if thread is None:
+            return
+        flying = not self._ended.is_set()
+        self._halt.set()
+        thread.join()
+        if flying:
+            self._stop_triggers()
 
     # Preparable and Flyable
 
@@ -98,12 +112,13 @@ class SimulatedStage(Device):
         key = {"source": "SIM:stage", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
         return {self.x.name: dict(key), self.y.name: dict(key)}
 
-    def collect(self) -> Iterator[dict[str, Any]]:
+    def collect_pages(self) -> Iterator[dict[str, Any]]:
         """Where the stage was at the triggers that were not collected yet."""
         passed, self._passed = self._passed, []
-        for at, x, y in passed:
+        if passed:
+            times, x, y = (list(column) for column in zip(*passed, strict=True))
             data = {self.x.name: x, self.y.name: y}
-            yield {"time": at, "data": data, "timestamps": dict.fromkeys(data, at)}
+            yield {"time": times, "data": data, "timestamps": dict.fromkeys(data, times)}
 
 
 def _done(stage: SimulatedStage) -> DeviceStatus:

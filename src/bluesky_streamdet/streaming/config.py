@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bluesky_streamdet.catalog import CODECS, OUTPUTS
 from bluesky_streamdet.core.series import Limits
@@ -41,7 +41,8 @@ class OutputConfig(Section):
     """One port of the fan-out: every frame, as it came, to whoever is connected.
 
     overflow: what happens to frames that its clients don't take: "drop" drops the newest and counts them, "block"
-    pushes back to the detector, "wait" does so while a client is connected, and drops while none is. queue, queue_bytes: how many wait in front of the socket, in frames and bytes.
+    pushes back to the detector, "wait" does so while a client is connected, and drops while none is.
+    queue, queue_bytes: how many wait in front of the socket, in frames and bytes.
     encoder: what it sends, a key of `catalog.OUTPUTS`; empty for what suits the detector: the standard format, or the
     one of spectra with scalars. Two of them are for older receivers of an Xspress3, which unpickle what they get.
     """
@@ -60,6 +61,14 @@ class OutputConfig(Section):
         if encoder and encoder not in OUTPUTS:
             raise ValueError(f"no such format; allowed: {', '.join(OUTPUTS)}, or empty for what suits the detector")
         return encoder
+
+    @model_validator(mode="after")
+    def _keeps_together_what_belongs_together(self) -> Self:
+        if self.encoder and OUTPUTS[self.encoder].loose and self.kind == "push":
+            raise ValueError(
+                f"encoder {self.encoder} needs kind: pub; several receivers of a push would share a frame's messages"
+            )
+        return self
 
 
 class WaitConfig(Section):
@@ -99,7 +108,8 @@ class PlaneConfig(Section):
     """One detector's data plane, wherever its frames come from.
 
     monitor: address such as "tcp://127.0.0.1:9998" where anybody may ask for the latest frame; None for no such port.
-    unarmed: what happens to a series that the detector starts and nobody armed.
+    unarmed: what happens to a series that the detector starts and nobody armed: it is written, or forwarded and shown
+    without a file, or counted only.
     """
 
     detector: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
@@ -107,7 +117,7 @@ class PlaneConfig(Section):
     outputs: list[OutputConfig] = []
     monitor: str | None = None
     wait: WaitConfig = WaitConfig()
-    unarmed: Literal["write", "ignore"] = "write"
+    unarmed: Literal["write", "forward", "ignore"] = "write"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

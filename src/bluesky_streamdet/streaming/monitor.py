@@ -73,6 +73,8 @@ class Monitor:
                 *envelope, request = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return count > 0
+            # Makes ZeroMQ hear of replies that have left: otherwise it looks only each millisecond, and drops this one.
+            self.socket.getsockopt(zmq.EVENTS)
             try:
                 self.socket.send_multipart([*envelope, *self._reply(request)], zmq.NOBLOCK)
             except zmq.ZMQError:
@@ -96,7 +98,7 @@ class Monitor:
             "type": np.dtype(form.dtype).name,
             "compression": RAW,
             "number": frame.number,
-            "series": frame.series,
+            "series": frame.series or "",
         }
         parts: list[Buffer] = [_counts(frame)]
         if request == WITH_SCALARS:

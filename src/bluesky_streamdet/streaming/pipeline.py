@@ -334,7 +334,7 @@ class Pipeline:
         request = ArmRequest(id=id, replace=files.replace)
         note, failure = "", None
         proposed = start.filename if start is not None else None
-        if start is not None and not start.save:
+        if self.config.unarmed == "forward" or (start is not None and not start.save):
             return SeriesRecorder(id, self.config.detector, None, request)
         if proposed and files.stream_names:
             try:

@@ -240,29 +240,25 @@ class Acquisition:
     def last_frame_is_over(self) -> bool:
         """Whether the last frame has ended, but counts as complete only at the next one, and so at `stop`.
 
-        That is so where frames last as long as what comes in: nothing else says that no further one will come.
+        That is so where frames last as long as what comes in: nothing else says that no further one will come. Of a
+        gate it is known only where the hardware's status tells of gates, which is documented for the frame generator
+        alone; otherwise False, and who gates has to stop.
         """
         run = self.run
         if run is None or run.stopped or run.setup.generator is not None:
             return False
         if run.timing.mode == "software_timed":
             return run.triggers >= run.timing.triggers and not run.open_frame
-        return self._last_gate_was_open(run) and TimeStatus.COUNTING not in self.activity().status
-
-    def _last_gate_was_open(self, run: Run) -> bool:
-        """Whether the last gate has opened, by now or at an earlier question.
-
-        The number of the frame tells, as it changes when a gate opens; but for the very first one, which has to be seen
-        open, or to have left data.
-        """
-        if not run.last_gate_seen:
-            last = run.timing.total - 1
-            frame, status = self.activity()
-            reached = frame == last & TIME_STATUS_FRAME
-            run.last_gate_seen = (
-                reached and (last > 0 or TimeStatus.COUNTING in status)
-            ) or self.progress().furthest > last
-        return run.last_gate_seen
+        frame, status = self.activity()
+        if TimeStatus.RUNNING not in status:
+            return False
+        last = run.timing.total - 1
+        if TimeStatus.COUNTING in status:
+            run.last_gate_seen |= frame == last & TIME_STATUS_FRAME
+            return False
+        # The number of the frame changes when a gate opens; but the very first one has to be seen, or to leave data.
+        moved_on = 0 < last & TIME_STATUS_FRAME == frame
+        return moved_on or run.last_gate_seen or self.progress().furthest > last
 
     def is_busy(self) -> bool:
         """Whether events are still on their way into the memory; of no meaning on a Mini."""

@@ -156,6 +156,11 @@ def gate(streamer: Streamer, *, seconds: float, count: int = 1, period: float = 
     _inputs(streamer).gate(seconds, count, period)
 
 
+def level(streamer: Streamer, *, high: bool) -> None:
+    """Simulation only: hold the trigger input; pulses and gates that are still to come, don't."""
+    _inputs(streamer).level(high)
+
+
 def state(streamer: Streamer) -> Answer:
     """Everything that is known of the system without asking for frames."""
     sdk, run = streamer.sdk, streamer.series
@@ -264,6 +269,6 @@ INSTRUCTIONS: dict[str, Callable[..., Answer | None]] = {
     for function in (
         *(state, arm, trigger, release, stop, reset),
         *(set_window, set_threshold, set_regions, set_range, set_dead_time, set_dead_time_energy),
-        *(restore_settings, save_settings, read, total, counts, pulse, gate),
+        *(restore_settings, save_settings, read, total, counts, pulse, gate, level),
     )
 }

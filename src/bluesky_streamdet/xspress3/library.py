@@ -60,7 +60,8 @@ def open_library(path: str | None = None) -> Library:
         try:
             library = ctypes.CDLL(candidate)
         except OSError as error:
-            tried.append(f"{candidate}: {error}")
+            reason = str(error)
+            tried.append(reason if candidate in reason else f"{candidate}: {reason}")
             continue
         return _declared(library, candidate)
     raise MissingLibrary(

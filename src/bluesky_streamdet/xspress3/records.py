@@ -51,12 +51,13 @@ class DeadTime:
     @classmethod
     def of(cls, event_widths: Sequence[int], parameters: Sequence[Any], energy: float | None) -> DeadTime:
         """From what the SDK says of each channel. energy: keV, None when nobody has set one."""
-        return cls(
-            np.asarray(event_widths, np.int32),
-            event_time([one.all_event_offset for one in parameters], [one.all_event_gradient for one in parameters], energy),
-            event_time([one.in_window_offset for one in parameters], [one.in_window_gradient for one in parameters], energy),
-            np.asarray([one.use_good for one in parameters], np.bool_),
-        )  # fmt: skip
+
+        def times(which: str) -> NDArray[np.float64]:
+            offsets = [getattr(one, f"{which}_offset") for one in parameters]
+            return event_time(offsets, [getattr(one, f"{which}_gradient") for one in parameters], energy)
+
+        use_good = np.asarray([one.use_good for one in parameters], np.bool_)
+        return cls(np.asarray(event_widths, np.int32), times("all_event"), times("in_window"), use_good)
 
 
 class RecordMaker:

@@ -192,11 +192,11 @@ class HardwareSeries:
         """Whether frame `first` is still in the memory. Raises `Overrun`; a Mini stops instead."""
         if self._sdk.generation is Generation.MINI:
             return
-        lost = self._sdk.progress().furthest - self._sdk.capacity
-        if lost >= first:
+        overwritten = self._sdk.progress().furthest - self._sdk.capacity
+        if overwritten > first:
             raise Overrun(
-                f"Overrun: frames {self._offset + first} to {self._offset + lost} were overwritten before they were "
-                f"read; the detector keeps {self._sdk.capacity}.",
+                f"Overrun: frames {self._offset + first} to {self._offset + overwritten - 1} were overwritten before they "
+                f"were read; the detector keeps {self._sdk.capacity}.",
                 "Take longer frames, or a faster disk; the status says who was slow.",
             )
 

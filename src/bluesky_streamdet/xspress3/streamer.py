@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-import zmq
-
-from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed, RequestRefused
+from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed
 from bluesky_streamdet.core.events import Event, SeriesEnd, SeriesStart
 from bluesky_streamdet.streaming.intake import Taken
 from bluesky_streamdet.streaming.messages import SourceReport
@@ -41,7 +39,7 @@ class Streamer:
     """
 
     lanes = 1
-    sockets: Sequence[zmq.Socket[bytes]] = ()
+    sockets: Sequence[Any] = ()
 
     def __init__(self, config: Xspress3Plane, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = config
@@ -128,9 +126,7 @@ class Streamer:
         self.series, self.error = series, None
         self.recent = Recent(self.config.recent_frames)
         metadata = instructions.metadata(self, series)
-        start = SeriesStart(
-            series.id, next(self._position), filename or None, series.expected, metadata, save
-        )
+        start = SeriesStart(series.id, next(self._position), filename or None, series.expected, metadata, save)
         self._waiting.append(start)
 
     def stop(self) -> None:
@@ -195,9 +191,3 @@ class Streamer:
     def _record_maker(self, sdk: Xspress3) -> RecordMaker:
         dead_time = DeadTime.of(sdk.event_widths, sdk.dead_time, sdk.dead_time_energy)
         return RecordMaker(sdk.channels, sdk.clock_period, dead_time)
-
-
-def not_awaited(streamer: Streamer) -> RequestRefused:
-    """The error for who triggers a system that is not armed."""
-    why = f": {streamer.error}" if streamer.error else ""
-    return RequestRefused(f"The Xspress3 is not armed{why}.", "Arm it first.")

@@ -37,7 +37,7 @@ from bluesky_streamdet.xspress3.tango_attributes import (
     of_channels,
     spectrum_range,
 )
-from bluesky_streamdet.xspress3.tango_host import CONFIG_PATH, HOSTS, wanted_service
+from bluesky_streamdet.xspress3.tango_host import CONFIG_PATH, HOSTS, value_of, wanted_service
 from bluesky_streamdet.xspress3.tango_session import Session
 from bluesky_streamdet.xspress3.tango_settings import Settings, mode_of
 from bluesky_streamdet.xspress3.tango_state import View, condition
@@ -135,6 +135,10 @@ class Xspress3DS(_Tabled):
     def LiveTime(self) -> float:  # noqa: N802
         return self.settings.live_time
 
+    @attribute(dtype=str, doc="of the streaming service, for those who want frames or files by name")
+    def ServiceAddress(self) -> str:  # noqa: N802
+        return self.session.address
+
     @attribute(dtype=("DevLong",), max_dim_x=2, min_value=0, max_value=BINS_PER_MCA, doc="first bin, and how many")
     def SpectrumRange(self) -> list[int]:  # noqa: N802
         return spectrum_range(self.session.view())
@@ -165,7 +169,9 @@ class Xspress3DS(_Tabled):
     def Arm(self) -> None:  # noqa: N802
         """Begin a series. When it fails, nothing is armed."""
         with self.doing("Arm"):
-            self.session.arm(replace(self.settings, number_taken=self.given.get("NumberTakenFiles", self.NumberTakenFiles)))
+            self.session.arm(
+                replace(self.settings, number_taken=self.given.get("NumberTakenFiles", self.NumberTakenFiles))
+            )
 
     @command
     def SoftwareTrigger(self) -> None:  # noqa: N802
@@ -281,8 +287,8 @@ class Xspress3DS(_Tabled):
 
     def init_device(self) -> None:
         super().init_device()
-        again = "session" in self.__dict__
-        if not again:
+        before: Session | None = self.__dict__.get("session")
+        if before is None:
             self.settings = Settings()
             self._made = 0
             self._pushed: dict[str, Any] = {}
@@ -290,16 +296,20 @@ class Xspress3DS(_Tabled):
             for name in (*OWN, *SETTINGS, *SEEN, *OF_FRAME):
                 self.set_change_event(name, True, False)
         self._hears = False
-        self.session = Session(self._connect, self._hear, renew=again)
-        self.session.open(INIT_PATIENCE if again else START_PATIENCE)
+        known = before.view().hardware if before is not None else None
+        self.session = Session(self._connect, self._hear, renew=before is not None, known=known)
+        self.session.open(START_PATIENCE if before is None else INIT_PATIENCE)
         view = self.session.view()
         self._make_channels(view)
         self._show(view)
         self._hears = True
+        if before is not None:
+            self._hear(view)
 
     def delete_device(self) -> None:
-        with AutoTangoAllowThreads(self):
-            self.session.close()
+        if "session" in self.__dict__:
+            with AutoTangoAllowThreads(self):
+                self.session.close()
         super().delete_device()
 
     def always_executed_hook(self) -> None:
@@ -339,7 +349,12 @@ class Xspress3DS(_Tabled):
 
     def read_channel(self, attr: Any) -> Any:
         """The attribute of one channel."""
-        return of_channels(self.session.view())[attr.get_name()]
+        name = attr.get_name()
+        with self.telling(name):
+            values = of_channels(self.session.view())
+            if name not in values:
+                raise RequestRefused(f"The detector has no {name} now.", "Look at its state.")
+            return values[name]
 
     def write_channel(self, attr: Any) -> None:
         """Set a window or a threshold."""
@@ -360,7 +375,7 @@ class Xspress3DS(_Tabled):
         return HOSTS.get(self.get_name(), wanted_service({**properties, **self.given})).connect()
 
     def _hear(self, view: View) -> None:
-        """Called by the session's thread."""
+        """Called in a thread of the session, or of a command."""
         if not self._hears:
             return
         with EnsureOmniThread():
@@ -428,27 +443,11 @@ def serve(arguments: Sequence[str], properties: Mapping[str, str], ready: Callab
     arguments: those of Tango, the name of the instance first. properties: go before those of the database. ready: is
     called when clients may come. Raises `ConfigError` for a property that there is not, or when Tango does not start.
     """
-    Xspress3DS.given = {name: _value_of(name, text) for name, text in properties.items()}
+    defaults = {name: row[2] for name, row in Xspress3DS.TangoClassClass.device_property_list.items()}
+    Xspress3DS.given = {name: value_of(name, text, defaults) for name, text in properties.items()}
     try:
         run((Xspress3DS,), args=[SERVER, *arguments], post_init_callback=ready, raises=True)
     except DevFailed as error:
         raise ConfigError(f"The Tango server could not start: {error.args[0].desc}") from error
     finally:
         HOSTS.close()
-
-
-def _value_of(name: str, text: str) -> Any:
-    """A property from the command line. Raises `ConfigError`."""
-    known = Xspress3DS.TangoClassClass.device_property_list
-    if name not in known:
-        raise ConfigError(f"The Tango device has no property {name!r}.", f"It has {', '.join(known)}.")
-    default = known[name][2]
-    if isinstance(default, str):
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    if type(value) is not type(default):
-        raise ConfigError(f"The property {name} is {text[:60]!r}.", f"Write it like {json.dumps(default)}.")
-    return value

@@ -170,3 +170,19 @@ def _simulation(text: str) -> dict[str, Any] | None:
             f"The property Simulate is {text[:60]!r}.", 'Write true, or an object such as {"channels": 4}.'
         )
     return values
+
+
+def value_of(name: str, text: str, defaults: Mapping[str, Any]) -> Any:
+    """A property from the command line, of the type that its default has. Raises `ConfigError`."""
+    if name not in defaults:
+        raise ConfigError(f"The Tango device has no property {name!r}.", f"It has {', '.join(defaults)}.")
+    default = defaults[name]
+    if isinstance(default, str):
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if type(value) is not type(default):
+        raise ConfigError(f"The property {name} is {text[:60]!r}.", f"Write it like {json.dumps(default)}.")
+    return value

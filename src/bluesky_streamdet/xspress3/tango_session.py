@@ -11,7 +11,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from bluesky_streamdet.core.errors import (
     ServiceUnreachable,
     StreamdetError,
 )
+from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.streaming.messages import ArmRequest, LatestFrame, SeriesReport, Status
 from bluesky_streamdet.xspress3.tango_settings import Settings
 from bluesky_streamdet.xspress3.tango_state import View
@@ -59,8 +60,9 @@ class Client(Protocol):
 class Session:
     """One device and its service, from `open` to `close`. Thread-safe.
 
-    connect: gives the client of the service, which it may have to start. heard: called in a thread of the session, with
-    each new view. renew: whether what still runs is aborted, and the hardware opened anew, as Tango's Init wants it.
+    connect: gives the client of the service, which it may have to start. heard: called with each new view, in a thread
+    of the session or of a command. renew: whether what still runs is aborted, and the hardware opened anew, as Tango's
+    Init wants it. known: what the hardware said of itself before.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Session:
         heard: Callable[[View], None],
         *,
         renew: bool = False,
+        known: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
@@ -76,7 +79,7 @@ class Session:
         self._renew = renew
         self._clock = clock
         self._client: Client | None = None
-        self._view = View(opening=True)
+        self._view = View(opening=True, hardware=known or {})
         self._seen_at = clock()
         self._looks = 0
         self._looking = threading.RLock()
@@ -107,9 +110,20 @@ class Session:
 
     def view(self, max_age: float = FRESH) -> View:
         """What is known, and is not older than `max_age` seconds unless the service is in trouble."""
-        if self._view.opening or self._view.trouble or self._clock() - self._seen_at <= max_age:
+        if self._good(max_age):
             return self._view
-        return self.look()
+        with self._looking:
+            # Whoever asked meanwhile may have waited long for an answer; nobody waits as long again.
+            return self._view if self._good(max_age) else self.look()
+
+    def _good(self, max_age: float) -> bool:
+        view = self._view
+        return view.opening or bool(view.trouble) or self._clock() - self._seen_at <= max_age
+
+    @property
+    def address(self) -> str:
+        """Where the service answers; empty while nobody knows."""
+        return str(getattr(self._client, "url", ""))
 
     def look(self) -> View:
         """Ask the service how things are."""
@@ -117,8 +131,11 @@ class Session:
         with self._looking:
             if self._looks > before + 1:
                 return self._view  # Somebody else began to ask after us.
-            self._take(self._asked())
-            return self._view
+            view = self._asked()
+            self._seen_at = self._clock()
+            self._looks += 1
+            self._take(view)
+            return view
 
     def latest(self) -> LatestFrame | None:
         """The latest frame of the series that goes on or went on last; None before its first.
@@ -136,19 +153,25 @@ class Session:
     # What can be done.
 
     def arm(self, settings: Settings) -> SeriesReport:
-        """Begin a series. After a failure, nothing is armed.
+        """Begin a series, that which another client has armed in the service, if one has. After a failure, nothing is
+        armed.
 
         Raises `Busy`, `ConfigError`, `PathRefused`, `FileTaken`, `HardwareFailed`, `ServiceUnreachable`.
         """
         timing = settings.timing()
         with self._command() as client:
-            self._free_to_arm()
-            report = self._expect(client, settings)
+            report = awaited = self._awaited()
+            if report is None:
+                self._free_to_arm()
+                report = self._expect(client, settings)
+            else:
+                timing |= {"save": True, "filename": ""}  # whether and where is theirs to say
             try:
                 answer = client.instruct("arm", **timing)
             except BaseException:
-                with contextlib.suppress(StreamdetError):
-                    client.abort(report.id)
+                if awaited is None:
+                    with contextlib.suppress(StreamdetError):
+                        client.abort(report.id)
                 raise
             self._mark(series=report.id, stopped=False)
             self._announce(answer, series=report)
@@ -198,13 +221,13 @@ class Session:
         except Exception as error:  # The device has to say it, whatever it is.
             if not isinstance(error, StreamdetError):
                 log.exception("the streaming service could not be started")
-            self._take(View(trouble=str(error) or repr(error)))
+            self._take(replace(self._view, opening=False, trouble=str(error) or repr(error)))
             self._tell()
             return
         self._client = client
         unsubscribe = client.subscribe(lambda _: self._news.set())
         try:
-            if self._renew:
+            if self._renew and not self._ending.is_set():
                 self._reset(client)
             self._opened.set()
             while not self._ending.is_set():
@@ -253,8 +276,6 @@ class Session:
     def _take(self, view: View) -> None:
         with self._changed:
             self._view = view
-            self._seen_at = self._clock()
-            self._looks += 1
             self._changed.notify_all()
 
     def _mark(self, **changes: Any) -> None:
@@ -265,17 +286,19 @@ class Session:
 
     @contextlib.contextmanager
     def _command(self) -> Iterator[Client]:
-        """One command at a time; what it has changed is known when it ends."""
+        """One command at a time; what it has changed is known, and told, when it ends."""
         client = self._ready()
         if self._view.opening:
             raise Busy("The device is being initialised.", "Wait until the state is STANDBY.")
+        if trouble := self.view().trouble:
+            raise ServiceUnreachable(trouble)
         if not self._commands.acquire(timeout=PATIENCE):
             raise Busy("Another command is being carried out.", "Try again when it has ended.")
         try:
             yield client
         finally:
             self._commands.release()
-            self.look()
+            self._tell(self.look())
             self._news.set()
 
     def _ready(self) -> Client:
@@ -291,10 +314,15 @@ class Session:
         with self._changed:
             return self._changed.wait_for(lambda: predicate(self._view) or bool(self._view.trouble), timeout)
 
+    def _awaited(self) -> SeriesReport | None:
+        """A series that another client has armed in the service, which waits for the detector; its file is theirs."""
+        view = self.look()
+        idle = view.hardware.get("state") == "idle" and not view.trouble
+        armed = view.status is not None and view.status.state == State.ARMED
+        return view.status.series if idle and armed and view.status is not None else None
+
     def _free_to_arm(self) -> None:
         view = self.look()
-        if view.trouble:
-            raise ServiceUnreachable(view.trouble)
         if view.faulty:
             raise HardwareFailed(view.hardware.get("error") or "The detector reports a fault.", "Init opens it anew.")
         if view.acquiring:

@@ -153,6 +153,13 @@ def test_a_lost_message_costs_its_frame_and_no_other(lost: int) -> None:
     assert kinds.count(SeriesEnd) == (lost != 16)
 
 
+@pytest.mark.parametrize("first", range(17))
+def test_a_receiver_that_joins_late(first: int) -> None:
+    events, reasons = decoded(messages("xspress3-2021", 5)[first:])
+    assert numbers_of(events) == [n for n in range(5) if 1 + 3 * n >= first]
+    assert reasons == ([LOST] if first in range(1, 16) and (first - 1) % 3 else [])
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_whatever_is_lost_what_is_whole_arrives(seed: int) -> None:
     """Each frame of which something came, and not all, is counted once; unless two neighbours make one."""

@@ -28,6 +28,11 @@ char *xsp3_get_error_message(void) { return message; }
 int xsp3_get_generation(int path, int card) { return 3; }
 int xsp3_get_num_chan(int path) { return 2; }
 int xsp3_format_run(int path, int chan, int a, int b, int c, int d, int e, int bits) { return 1 << bits; }
+int xsp3_get_format(int path, int chan, int *eng, int *aux1, int *aux2, int *tf)
+{
+    *eng = 4096, *aux1 = 4, *aux2 = 2, *tf = 4096;
+    return 0;
+}
 int xsp3_itfg_setup(int path, int card, int num_tf, uint32_t ticks, int trigger, int gap)
 {
     snprintf(message, sizeof message, "%d %u %d %d", num_tf, ticks, trigger, gap);

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bluesky_streamdet.core.errors import HardwareFailed
 from bluesky_streamdet.xspress3.abi import FUNCTIONS, Roi, TFStatus, TimingSetup, TriggerB
+from bluesky_streamdet.xspress3.calls import Calls
+from bluesky_streamdet.xspress3.histograms import Histograms
 from bluesky_streamdet.xspress3.library import Library, open_library
 
 
@@ -38,6 +42,35 @@ def test_results_of_64_bits_and_doubles_come_whole(library: Library) -> None:
 def test_unsigned_ticks_are_passed_up_to_their_last_value(library: Library) -> None:
     library.xsp3_itfg_setup(5, 0, 3, 0xFFFFFFFF, 6, 1)
     assert ctypes.string_at(library.xsp3_get_error_message()) == b"3 4294967295 6 1"
+
+
+def test_arrays_that_c_has_written_have_each_number_in_its_place(library: Library) -> None:
+    calls = Calls(library)
+    calls.open(1, 16384, None, -1, None, -1, -1, None, -1, -1)
+    histograms = Histograms(calls, 3)
+    histograms.apply()
+    histograms.set_range(70, 5)
+    spectra, scalers = histograms.read_spectra(4, 2), histograms.read_scalers(4, 2)
+    frame, channel, aux, energy = np.ogrid[4:6, 0:3, 0:8, 70:75]
+    assert (spectra == (frame << 24 | channel << 20 | aux << 12 | energy)).all()
+    frame, channel, scaler = np.ogrid[4:6, 0:3, 0:9]
+    assert (scalers == (frame << 16 | channel << 8 | scaler)).all()
+    calls.close()
+
+
+def test_failures_of_c_are_told_with_their_text(library: Library) -> None:
+    calls = Calls(library)
+    with pytest.raises(
+        HardwareFailed, match=r"^xsp3_config failed with ERR_DEV_NOT_FOUND \(-9\): 16 5 NULL -1 NULL .*"
+    ):
+        calls.open(16, 5, None, -1, None, -1, -1, None, -1, -1)
+    calls.open(1, 5, b"192.168.0.1", -1, None, -1, -1, b"left", -1, -1)
+    with pytest.raises(
+        HardwareFailed, match=r"xsp3_histogram_start failed with code -77, .*: 1 5 192\.168\.0\.1 -1 NULL"
+    ):
+        calls("xsp3_histogram_start", 0)
+    with pytest.raises(HardwareFailed, match=r"xsp3_histogram_get_circ_overrun failed with RANGE_CHECK \(-6\)"):
+        calls("xsp3_histogram_get_circ_overrun", -1, ctypes.byref(ctypes.c_int64()))
 
 
 def test_the_event_width_is_where_the_sdk_keeps_it() -> None:

@@ -110,10 +110,52 @@ def test_the_only_gate_is_told_from_none() -> None:
         system.wait(1)
         assert not system.sdk.last_frame_is_over
         system.simulation.inputs.gate(0.1)
+        system.wait(0.05)
+        assert not system.sdk.last_frame_is_over
         system.wait(1)
         assert system.sdk.last_frame_is_over
         system.sdk.stop()
         assert complete(system) == 1
+
+
+def test_gates_that_the_hardware_does_not_show_are_not_thought_to_be_over() -> None:
+    system = System()
+    status = system.simulation.xsp3_get_glob_time_statA
+
+    def generator_only(path: int, card: int, register: Any) -> int:
+        result = status(path, card, register)
+        register[0] &= ~int(TimeStatus.COUNTING | TimeStatus.RUNNING)
+        return result
+
+    system.library.replace("xsp3_get_glob_time_statA", generator_only)
+    system.sdk.arm(Timing(mode="gate", triggers=2))
+    system.simulation.inputs.gate(0.1, 2, 0.2)
+    for _ in range(10):
+        system.wait(0.1)
+        assert not system.sdk.last_frame_is_over
+        system.sdk.progress()
+    system.sdk.stop()
+    assert complete(system) == 2
+
+
+def test_a_short_gate_that_nobody_saw_is_known_by_its_data() -> None:
+    system = System()
+    system.sdk.arm(Timing(mode="gate"))
+    assert not system.sdk.last_frame_is_over
+    system.simulation.inputs.gate(1e-5)
+    system.wait(1)
+    assert system.sdk.last_frame_is_over
+
+
+def test_the_only_gate_is_known_if_it_was_seen_even_if_it_left_no_data_yet() -> None:
+    system = System()
+    system.library.replace("xsp3_scaler_check_progress_details", lambda *_: 0)
+    system.sdk.arm(Timing(mode="gate"))
+    system.simulation.inputs.gate(0.1)
+    system.wait(0.05)
+    assert not system.sdk.last_frame_is_over
+    system.wait(1)
+    assert system.sdk.last_frame_is_over
 
 
 def test_frames_from_trigger_to_release() -> None:

@@ -87,6 +87,10 @@ class LocalXspress3:
         """Give a simulated system `count` triggers by cable, one each `period` seconds."""
         self.instruct("pulse", count=count, period=period)
 
+    def stop_pulses(self) -> None:
+        """Give no more of them."""
+        self.instruct("level", high=False)
+
     def close(self) -> None:
         """End the service. May be called twice."""
         with self._lock:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, HardwareFailed, MissingLibrary, RequestRefused
-from bluesky_streamdet.devices.drivers import UNLIMITED
 from bluesky_streamdet.devices.watch import Client
 from bluesky_streamdet.devices.xspress3.driver import TimingOptions
 
@@ -20,11 +19,7 @@ MODES = {"software": "SOFTWARE", "hardware": "EXTERNAL_MULTI", "gate": "EXTERNAL
 
 
 class TangoDriver:
-    """address: "tango://…" of the device. proxy: makes its client, from the address; connected while armed only.
-
-    The device takes many frames of one trigger, or one of each of many: `options` change with each burst, so that the
-    next is armed anew, as a series of its own.
-    """
+    """address: "tango://…" of the device. proxy: makes its client, from the address; connected while armed only."""
 
     arms = True
 
@@ -33,25 +28,21 @@ class TangoDriver:
         self.timing = TimingOptions()
         self._make_proxy = proxy or device_proxy
         self._proxy: Any = None
-        self._frames = 1
-        self._bursts = 0
 
     @property
     def options(self) -> object:
-        return self.timing, self._bursts
+        return self.timing
 
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
         self._proxy = self._proxy or self._make_proxy(self.address)
         for name, value in self._attributes(frames, triggers, exposure, external).items():
             self._tell("write_attribute", name, value)
         self._tell("command_inout", "Arm")
-        self._frames = frames
 
     def trigger(self) -> None:
         if self._proxy is None:
             raise RequestRefused("The detector is not armed.", "Arm it before it is triggered.")
         self._tell("command_inout", "SoftwareTrigger")
-        self._bursts += self._frames > 1
 
     def disarm(self) -> None:
         if self._proxy is not None:
@@ -67,7 +58,7 @@ class TangoDriver:
             "ExposureTime": exposure if gate else exposure + timing["gap"],
             "LatencyTime": timing["gap"],
             "nFramesPerTrigger": frames,
-            "nTriggers": min(triggers, UNLIMITED) if frames == 1 else 1,
+            "nTriggers": triggers,
             "InvertTrigger": timing["invert"],
             "Debounce": timing["debounce"],
             "TriggersPerFrame": timing["triggers_per_frame"],

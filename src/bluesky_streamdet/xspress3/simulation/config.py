@@ -102,8 +102,9 @@ class SimulationConfig(Section):
     channels: of the whole system, spread evenly over the cards. clock_period: seconds of a clock cycle. capacity:
     frames of 4096 bins that fit into the memory; as `xsp3_config` is asked, or what a Mini has, when None. rate: true
     input counts per second of each channel, on a sample of the configured composition; one number for all, or one
-    each. precomputed: that many different frames are made beforehand, and then repeated: a read only copies; for
-    benchmarks. fail: the name of an SDK function, and how many calls of it succeed before one fails.
+    each. precomputed: that many different frames are made beforehand, as the first frame of a run is taken, and then
+    repeated: a read only copies; for benchmarks, and for a raster of as many points. fail: the name of an SDK function,
+    and how many calls of it succeed before one fails.
     """
 
     generation: Literal["X3", "X3V7", "Mini", "X4"] = "X3"

@@ -13,7 +13,7 @@ from bluesky_streamdet.xspress3.simulation.counting import Counted, DeadTime
 from bluesky_streamdet.xspress3.simulation.response import Response, Spectrum, with_pileup
 from bluesky_streamdet.xspress3.simulation.sample import Composition
 
-MANY = 20000
+MANY = 3000
 """Events of a spectrum from which on its bins are drawn one by one, and not the events."""
 
 

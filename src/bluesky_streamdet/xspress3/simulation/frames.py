@@ -17,6 +17,7 @@ from bluesky_streamdet.xspress3.constants import NUM_SCALERS, Scaler
 from bluesky_streamdet.xspress3.simulation.channel import Channel
 from bluesky_streamdet.xspress3.simulation.detector import Detector, Exposure, Shot
 from bluesky_streamdet.xspress3.simulation.format import Folding, Format
+from bluesky_streamdet.xspress3.simulation.sample import Composition
 
 Counts = NDArray[np.uint32]
 
@@ -35,13 +36,23 @@ class Record(NamedTuple):
 
 
 class Frames:
-    """Frames of run `run`. precomputed: how many there are in the bank, 0 for none."""
+    """Frames of run `run`.
+
+    precomputed: how many there are in the bank, 0 for none. seen: what the beam falls on in a frame of the bank.
+    """
 
     def __init__(
-        self, detector: Detector, run: int, channels: Sequence[Channel], formats: Sequence[Format], precomputed: int
+        self,
+        detector: Detector,
+        run: int,
+        channels: Sequence[Channel],
+        formats: Sequence[Format],
+        precomputed: int,
+        seen: Callable[[int], Composition],
     ) -> None:
         self._detector = detector
         self._run = run
+        self._seen = seen
         self._channels = channels
         self._folding = Folding(formats)
         self._precomputed = precomputed
@@ -55,22 +66,25 @@ class Frames:
         """(channels, auxiliary bins, bins) of a frame."""
         return len(self._channels), self._folding.aux, self._folding.bins
 
-    def record(self, frame: int, exposure: Callable[[], Exposure]) -> Record:
-        """A complete frame; `exposure` says how it was taken."""
+    def record(self, frame: int, exposure: Callable[[], Exposure], complete: bool) -> Record:
+        """A frame; `exposure` says how it was taken, so far if it isn't complete."""
         if self._precomputed:
             return Record(*(part[frame % self._precomputed] for part in self.bank(exposure)))
         found = self._kept.get(frame)
         if found is None:
-            found = self._kept[frame] = self.made(self._run, frame, exposure())
+            found = self.made(self._run, frame, exposure())
+            if complete:
+                self._kept[frame] = found
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return found
 
     def bank(self, exposure: Callable[[], Exposure]) -> Record:
-        """All precomputed frames, each as it would be with this exposure: the same arrays with an axis more."""
+        """All precomputed frames, each taken for as long as this exposure: the same arrays with an axis more."""
         if self._bank is None:
             taken = exposure()
-            made = [self.made(BANK_RUN, frame, taken) for frame in range(self._precomputed)]
+            frames = range(self._precomputed)
+            made = [self.made(BANK_RUN, frame, taken._replace(composition=self._seen(frame))) for frame in frames]
             self._bank = Record(*(np.ascontiguousarray(np.stack(parts)) for parts in zip(*made, strict=True)))
         return self._bank
 

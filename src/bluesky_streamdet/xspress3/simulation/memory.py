@@ -101,9 +101,10 @@ class FrameMemory:
             self.flags |= ErrorFlag.CIRC_BUFF_OVERRUN | ErrorFlag.CIRC_BUFF_OVERRUN_SCALARS
             at = int(used.any(axis=0).argmax())
             lost = self._lost[channels.start : channels.stop]
-            lost += 1 if self._stops else used.sum(axis=1)
+            lost += used[:, at] if self._stops else used.sum(axis=1)
             noted = self._first[channels.start : channels.stop]
-            noted[noted < 0] = first + at - self.capacity
+            fresh = used.any(axis=1) & (noted < 0)
+            noted[fresh] = first + used.argmax(axis=1)[fresh] - self.capacity
             if self._stops:
                 self.end = first + at
                 self._used[channels.start : channels.stop, slot : slot + at] = True

@@ -121,7 +121,8 @@ class Reader:
         return corrected, factor
 
     def _record(self, frame: int) -> Record:
-        return self._frames.record(frame, lambda: self._system.exposure(frame))
+        complete = frame < self._run.complete(self._system.now)
+        return self._frames.record(frame, lambda: self._system.exposure(frame), complete)
 
     def _precomputed_scalers(self, frames: range) -> Counts:
         bank = self._frames.bank(lambda: self._system.exposure(frames[0])).scalers

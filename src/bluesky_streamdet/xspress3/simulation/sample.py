@@ -6,7 +6,7 @@ import math
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bluesky_streamdet.xspress3.lines import lines_of
 from bluesky_streamdet.xspress3.simulation.config import RasterConfig, SampleConfig
@@ -60,7 +60,7 @@ class Sample:
     def move(self, x: float, y: float) -> None:
         """Go to a point and stay there; ends the raster."""
         self.raster = None
-        self._add(self._places[-1]._replace(since=self._now(), x=x, y=y))
+        self._go_on(x=x, y=y)
 
     def replace(self, elements: Mapping[str, float], picture: str = "uniform") -> None:
         """Take another sample, see `SampleConfig`. Raises `ConfigError` for what is no element."""
@@ -70,7 +70,7 @@ class Sample:
 
     def draw(self, picture: Picture) -> None:
         """Take a sample that is made by a function of x and y."""
-        self._add(self._places[-1]._replace(since=self._now(), picture=picture))
+        self._go_on(picture=picture)
 
     def at(self, x: float, y: float) -> Mapping[str, float]:
         """Share of each element at a point, as it is now."""
@@ -98,9 +98,9 @@ class Sample:
         shares = tuple((element, float(share)) for element, share in elements.items() if share > 0)
         return Composition(shares, self._config.scatter, self._config.background)
 
-    def _add(self, place: Place) -> None:
+    def _go_on(self, **changes: Any) -> None:
         with self._lock:
-            self._places.append(place)
+            self._places.append(self._places[-1]._replace(since=self._now(), **changes))
 
 
 def point(raster: RasterConfig, frame: int) -> tuple[float, float]:

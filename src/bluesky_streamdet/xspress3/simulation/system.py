@@ -233,7 +233,15 @@ class System:
         return self.run
 
     def _new_frames(self, run: int) -> Frames:
-        return Frames(self.surroundings.detector, run, self.channels, self.formatted, self.config.precomputed)
+        detector, sample = self.surroundings.detector, self.surroundings.sample
+        return Frames(
+            detector,
+            run,
+            self.channels,
+            self.formatted,
+            self.config.precomputed,
+            lambda frame: sample.seen(frame, self.now),
+        )
 
     def _source(self, card: int, high: bool, now: int) -> FrameSource:
         source = TimeSource(self.time_a[card] & 7)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 
 from bluesky_streamdet.core.errors import RequestRefused
+from bluesky_streamdet.xspress3.abi import TimingSetup
 from bluesky_streamdet.xspress3.constants import (
     AcquireInPause,
     ErrorCode,
@@ -32,7 +35,9 @@ def ticks(bench: Bench, frames: int) -> list[int]:
     return scalers[:, 0, Scaler.LIVE_TICKS].tolist()
 
 
-@pytest.mark.parametrize(("gap", "cycles"), [(GapMode.NS25, 2), (GapMode.NS200, 16), (GapMode.NS500, 40), (GapMode.US1, 80)])
+@pytest.mark.parametrize(
+    ("gap", "cycles"), [(GapMode.NS25, 2), (GapMode.NS200, 16), (GapMode.NS500, 40), (GapMode.US1, 80)]
+)
 def test_burst_frames_follow_one_another_with_the_gap(gap: GapMode, cycles: int) -> None:
     bench = Bench()
     bench.generate(3, 1000, gap=gap)
@@ -152,7 +157,12 @@ def test_debounce_drops_short_pulses_and_delays_others() -> None:
 
 @pytest.mark.parametrize(
     ("in_pause", "pulses", "complete"),
-    [(AcquireInPause.ALL, 6, 2), (AcquireInPause.ALL, 5, 1), (AcquireInPause.EXCL_FIRST, 6, 1), (AcquireInPause.EXCL_FIRST, 7, 2)],
+    [
+        (AcquireInPause.ALL, 6, 2),
+        (AcquireInPause.ALL, 5, 1),
+        (AcquireInPause.EXCL_FIRST, 6, 1),
+        (AcquireInPause.EXCL_FIRST, 7, 2),
+    ],
 )
 def test_several_triggers_for_a_frame(in_pause: AcquireInPause, pulses: int, complete: int) -> None:
     bench = Bench()
@@ -167,7 +177,9 @@ def test_several_triggers_for_a_frame(in_pause: AcquireInPause, pulses: int, com
     assert ticks(bench, complete) == expected[:complete]
 
 
-@pytest.mark.parametrize("source", [TimeSource.TTL_VETO_ONLY, TimeSource.TTL_BOTH, TimeSource.LVDS_BOTH, TimeSource.IDC])
+@pytest.mark.parametrize(
+    "source", [TimeSource.TTL_VETO_ONLY, TimeSource.TTL_BOTH, TimeSource.LVDS_BOTH, TimeSource.IDC]
+)
 def test_gates_last_as_long_as_the_level(source: TimeSource) -> None:
     bench = Bench()
     bench.call("set_glob_timeA", 0, source | DEBOUNCE)
@@ -323,3 +335,51 @@ def test_a_level_ends_the_pulses_that_are_to_come() -> None:
     bench.library.inputs.level(False)
     bench.clock.turn(1.0)
     assert bench.progress == 3
+
+
+def test_gate_that_the_stop_cuts_is_as_long_as_it_was_open() -> None:
+    bench = Bench()
+    bench.call("set_glob_timeA", 0, TimeSource.TTL_VETO_ONLY)
+    bench.library.inputs.level(True)
+    bench.start()
+    bench.clock.tick(700)
+    assert bench.details() == (0, 1, 0)
+    bench.stop()
+    assert ticks(bench, 1) == [700]
+
+
+def test_a_gate_has_no_generator_to_start_again() -> None:
+    bench = Bench()
+    bench.call("set_glob_timeA", 0, TimeSource.TTL_VETO_ONLY)
+    bench.start()
+    assert bench.raw("itfg_start", 0) == ErrorCode.ERROR
+    assert "internal generator" in bench.message
+
+
+def test_registers_are_read_back() -> None:
+    bench = Bench()
+    assert bench.get("get_glob_time_statA", 0) == 0
+    bench.call("set_glob_timeA", -1, 0x00500009)
+    bench.call("set_glob_timeFixed", 0, 7)
+    assert bench.get("get_glob_timeA", 0) == 0x00500009
+    assert bench.get("get_glob_timeFixed", 0) == 7
+    bench.call("itfg_setup", 0, 5, 1234, ItfgTrigger.HARDWARE, GapMode.NS500)
+    numbers = ctypes.c_int(), ctypes.c_uint32(), ctypes.c_int(), ctypes.c_int()
+    bench.call("itfg_get_setup", 0, *map(ctypes.byref, numbers))
+    assert [one.value for one in numbers] == [5, 1234, ItfgTrigger.HARDWARE, GapMode.NS500]
+    assert bench.call("has_itfg", 0) >= 4
+
+
+@pytest.mark.parametrize("changes", [{"t_src": 8}, {"t_src": -1}, {"debounce": 256}, {"override_debounce_other": -1}])
+def test_timing_of_the_system_that_is_refused(changes: dict[str, int]) -> None:
+    bench = Bench()
+    assert bench.raw("set_timing", ctypes.byref(TimingSetup(**changes))) == ErrorCode.RANGE_CHECK
+
+
+def test_ticks_stop_at_32_bits() -> None:
+    bench = Bench()
+    bench.call("set_glob_timeA", 0, TimeSource.SOFTWARE)
+    bench.start()
+    bench.clock.turn(60.0)
+    bench.stop()
+    assert ticks(bench, 1) == [0xFFFFFFFF]

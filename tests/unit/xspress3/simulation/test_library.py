@@ -7,9 +7,10 @@ import threading
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.xspress3.abi import FUNCTIONS, TriggerB
+from bluesky_streamdet.xspress3.abi import FUNCTIONS, Roi, TriggerB
 from bluesky_streamdet.xspress3.constants import ErrorCode
 from bluesky_streamdet.xspress3.simulation.config import SimulationConfig
 from bluesky_streamdet.xspress3.simulation.library import SimulatedLibrary
@@ -117,8 +118,8 @@ def test_null_where_a_buffer_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("generation", "code", "majors"), [("X3", 0, range(16)), ("X3V7", 1, range(16, 32)), ("Mini", 2, range(32, 48))]
-    + [("X4", 3, range(48, 64))]
+    ("generation", "code", "majors"),
+    [("X3", 0, range(16)), ("X3V7", 1, range(16, 32)), ("Mini", 2, range(32, 48)), ("X4", 3, range(48, 64))],
 )
 def test_generations(generation: str, code: int, majors: range) -> None:
     bench = Bench(generation=generation)
@@ -207,3 +208,68 @@ def test_threads_read_and_set_side_by_side() -> None:
         assert out.any()
     thread.join()
     assert done == [64] * 50
+
+
+def test_formats_of_single_channels() -> None:
+    library = SimulatedLibrary()
+    path = library.xsp3_config(*CONFIG)
+    sizes = [ctypes.c_int() for _ in range(4)]
+    assert library.xsp3_get_format(path, 1, *map(ctypes.byref, sizes)) == ErrorCode.ERROR
+    assert library.xsp3_get_bins_per_mca(path) == 4096
+    assert library.xsp3_format_run(path, 0, 0, 0, 0, 0, 0, 10) == 4 * 16384
+    assert library.xsp3_init_roi(path, -1) == 0
+    assert library.xsp3_set_roi(path, 1, 1, (Roi * 1)(Roi(1, 2, 1))) == ErrorCode.ERROR
+    assert library.xsp3_set_roi(path, 0, 1, None) == ErrorCode.ERROR
+    assert library.xsp3_histogram_start(path, 0) == ErrorCode.ERROR
+    assert "no histogram format" in message_of(library)
+    for channel in range(1, 4):
+        library.xsp3_format_run(path, channel, 0, 0, 0, 0, 0, 10)
+    assert library.xsp3_get_format(path, 3, *map(ctypes.byref, sizes)) == 0
+    assert [one.value for one in sizes] == [1024, 1, 1, 65536]
+    assert library.xsp3_format_run(path, 0, 0, 0, 1, 0, 0, 10) == ErrorCode.RANGE_CHECK  # a second auxiliary axis
+
+
+def test_more_than_there_can_be() -> None:
+    library = SimulatedLibrary()
+    assert library.xsp3_config(17, 16, None, -1, None, -1, -1, None, -1, -1) == ErrorCode.RANGE_CHECK
+    assert library.xsp3_config(1, 1 << 25, None, -1, None, -1, -1, None, -1, -1) == ErrorCode.OUT_OF_MEMORY
+    bench = Bench()
+    numbers = np.zeros(9, np.uint32)
+    assert bench.raw("calculateDeadtimeCorrectionFactors", words(numbers), None, None, 0, 0, 1) == ErrorCode.RANGE_CHECK
+    assert bench.raw("calculateDeadtimeCorrectionFactors", words(numbers), None, None, 1, 0, 1) == ErrorCode.ERROR
+
+
+def test_truth_and_contents_of_frames_that_have_begun() -> None:
+    bench = Bench(rate=[1e3, 2e3, 3e3, 4e3])
+    for ask in (bench.library.truth, bench.library.contents):
+        with pytest.raises(ValueError, match="frame 0"):
+            ask(0)
+    bench.burst(1)
+    assert bench.library.truth(0).rate.tolist() == [1e3, 2e3, 3e3, 4e3]
+    assert (bench.library.contents(0)[0][:, 0] == bench.spectra(0, 1)[0]).all()
+    assert (bench.library.contents(0)[1] == bench.scalers(0, 1)[0]).all()
+
+
+def test_markers_are_none() -> None:
+    bench = Bench()
+    bench.burst(2)
+    markers = (ctypes.c_int * 2)(5, 5)
+    bench.call("histogram_get_tf_markers", 0, 0, 2, markers)
+    assert list(markers) == [0, 0]
+    assert bench.raw("histogram_get_tf_status_block", 0, 0, 1, None) == ErrorCode.ERROR
+    assert bench.raw("histogram_get_tf_markers", 0, 0, 0, markers) == ErrorCode.RANGE_CHECK
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"channels": 3, "rate": [1.0, 2.0]},
+        {"channels": 3, "cards": 2},
+        {"dead_time": {"all_event": 3e-7, "in_window": 1e-7}},
+        {"seed": -1},
+        {"fail": {"xsp3_config": -1}},
+    ],
+)
+def test_configurations_that_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        SimulationConfig.model_validate(wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bluesky_streamdet.xspress3.constants import ErrorCode, ErrorFlag, RunFlags, TimeStatus
+from bluesky_streamdet.xspress3.constants import ErrorCode, ErrorFlag, RunFlags, TimeSource, TimeStatus
 from bluesky_streamdet.xspress3.simulation.memory import FrameMemory, Lost
 from bluesky_streamdet.xspress3.simulation.refusal import Refusal
 
@@ -124,6 +124,14 @@ def test_frames_that_are_not_complete_are_refused_or_read_as_far_as_they_are() -
     lenient.clock.tick(8_000_000)
     assert lenient.spectra(1, 1).sum() > 5 * partly
     assert lenient.scalers(1, 1)[0, 0, 0] == 8_000_000
+
+
+def test_a_gate_that_is_still_open_is_read_as_far_as_it_is() -> None:
+    bench = Bench(behaviour={"strict_reads": False})
+    bench.call("set_glob_timeA", 0, TimeSource.SOFTWARE)
+    bench.start()
+    bench.clock.tick(8000)
+    assert bench.scalers(0, 1)[0, 0, 0] == 8000
 
 
 def test_reading_before_a_run() -> None:
