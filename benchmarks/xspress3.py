@@ -22,7 +22,7 @@ import zmq
 from rich.console import Console
 from rich.table import Table
 from service import peak_megabytes
-from workloads import WORKLOADS
+from workloads import WORKLOADS, Workload
 
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
@@ -100,7 +100,7 @@ def streamer(
         yield client, process
 
 
-def alone(folder: Path, channels: int) -> float:
+def alone(channels: int, folder: Path) -> float:
     """Frames/s from the SDK into the file of the process that owns it."""
     with streamer(folder, channels, FRAMES, output=False) as (client, _):
         series = client.arm(ArmRequest(expected_frames=FRAMES))
@@ -112,7 +112,7 @@ def alone(folder: Path, channels: int) -> float:
     return FRAMES / elapsed
 
 
-def through(folder: Path, channels: int) -> float:
+def through(channels: int, folder: Path) -> float:
     """Frames/s from the SDK over the data port into the file of a second service."""
     with streamer(folder, channels, FRAMES, output=True) as (source, _):
         config = for_row("xspress3", source.status().outputs[0].address, folder, environ={})
@@ -244,6 +244,10 @@ def _open(config: PlaneConfig, _: Any) -> Streamer:
     return Streamer(config)
 
 
+def _zeromq(workload: Workload, _: Path) -> float:
+    return limits.zeromq(workload)
+
+
 def run(rounds: int, folder: Path, console: Console) -> list[Result]:
     results = []
     for channels, name in ((4, "spectra4"), (8, "spectra")):
@@ -251,14 +255,14 @@ def run(rounds: int, folder: Path, console: Console) -> list[Result]:
         nbytes = channels * 4096 * 4 * FRAMES
         for number in range(rounds):
             console.print(f"{channels} channels: round {number + 1} of {rounds}", style="dim")
-            for measure, into in (
-                (lambda: limits.zeromq(workload), result.zeromq),
-                (lambda: limits.chunks(workload, folder), result.chunks),
-                (lambda: alone(folder, channels), result.alone),
-                (lambda: through(folder, channels), result.through),
+            for measure, subject, into in (
+                (_zeromq, workload, result.zeromq),
+                (limits.chunks, workload, result.chunks),
+                (alone, channels, result.alone),
+                (through, channels, result.through),
             ):
                 limits.warm(nbytes + (256 << 20), folder)
-                into.append(measure())
+                into.append(measure(subject, folder))
         results.append(result)
     return results
 
@@ -295,8 +299,8 @@ def main() -> int:
         if options.million:
             early, late, rate = memory(Path(folder), options.million)
             console.print(
-                f"{options.million:,} frames of 8 x {SMALL_BINS}: {early:.0f} MB after a tenth of them, {late:.0f} MB at "
-                f"most until the end; {rate:,.0f} frames/s"
+                f"{options.million:,} frames of 8 x {SMALL_BINS}: {early:.0f} MB after a tenth of them, "
+                f"{late:.0f} MB at most until the end; {rate:,.0f} frames/s"
             )
     return 0
 

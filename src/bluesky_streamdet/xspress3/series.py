@@ -192,10 +192,10 @@ class HardwareSeries:
         """Whether frame `first` is still in the memory. Raises `Overrun`; a Mini stops instead."""
         if self._sdk.generation is Generation.MINI:
             return
-        overwritten = self._sdk.progress().furthest - self._sdk.capacity
-        if overwritten > first:
+        kept_from = self._sdk.progress().furthest - self._sdk.capacity
+        if kept_from > first:
             raise Overrun(
-                f"Overrun: frames {self._offset + first} to {self._offset + overwritten - 1} were overwritten before they "
+                f"Overrun: frames {self._offset + first} to {self._offset + kept_from - 1} were overwritten before they "
                 f"were read; the detector keeps {self._sdk.capacity}.",
                 "Take longer frames, or a faster disk; the status says who was slow.",
             )
