@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -22,7 +23,7 @@ import zmq
 from rich.console import Console
 from rich.table import Table
 from service import peak_megabytes
-from workloads import WORKLOADS, Workload
+from workloads import WORKLOADS
 
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
@@ -244,10 +245,6 @@ def _open(config: PlaneConfig, _: Any) -> Streamer:
     return Streamer(config)
 
 
-def _zeromq(workload: Workload, _: Path) -> float:
-    return limits.zeromq(workload)
-
-
 def run(rounds: int, folder: Path, console: Console) -> list[Result]:
     results = []
     for channels, name in ((4, "spectra4"), (8, "spectra")):
@@ -255,14 +252,14 @@ def run(rounds: int, folder: Path, console: Console) -> list[Result]:
         nbytes = channels * 4096 * 4 * FRAMES
         for number in range(rounds):
             console.print(f"{channels} channels: round {number + 1} of {rounds}", style="dim")
-            for measure, subject, into in (
-                (_zeromq, workload, result.zeromq),
-                (limits.chunks, workload, result.chunks),
-                (alone, channels, result.alone),
-                (through, channels, result.through),
+            for measure, into in (
+                (partial(limits.zeromq, workload), result.zeromq),
+                (partial(limits.chunks, workload, folder), result.chunks),
+                (partial(alone, channels, folder), result.alone),
+                (partial(through, channels, folder), result.through),
             ):
                 limits.warm(nbytes + (256 << 20), folder)
-                into.append(measure(subject, folder))
+                into.append(measure())
         results.append(result)
     return results
 

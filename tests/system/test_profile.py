@@ -21,6 +21,8 @@ live_image.close()
 print("SHAPE", run["eiger"].shape, run["motor"].values.tolist(), run["eiger_frames_written"].values.tolist())
 print("DRAWN", live_image.drawn > 0, (beamline.folder / "live.png").exists())
 print("REPR", eiger)
+RE(raster([xspress3], stage, 2, 3, 0.01))
+print("MAP", region_map(db[-1], "Fe").shape, db[-1]["positions"].read()["stage_x"].values.tolist())
 """
 
 
@@ -35,3 +37,4 @@ def test_a_session_scans_and_reads_back(tmp_path: Path) -> None:
     assert "SHAPE (3, 1065, 1030) [-1.0, 0.0, 1.0] [1, 2, 3]" in done.stdout, done.stdout + done.stderr
     assert "DRAWN True True" in done.stdout
     assert "3 frames written" in done.stdout
+    assert "MAP (2, 3) [0.0, 0.5, 1.0, 0.0, 0.5, 1.0]" in done.stdout, done.stdout + done.stderr

@@ -161,13 +161,13 @@ def test_in_front_of_a_service_that_runs(tmp_path: Path) -> None:
     with ServiceProcess(config) as service, serving(tmp_path, "--service", service.url) as server:
         assert server.services() == []
         with client_of(server) as client, ServiceClient(service.url, service.api_key) as rest:
-            assert client.proxy.nChannels == 3
-            rest.arm(ArmRequest(id="somebodys"))
+            assert (client.proxy.nChannels, client.proxy.ServiceAddress) == (3, service.url)
+            rest.arm(ArmRequest(id="somebodys", name="theirs"))
             assert "somebodys" in client.until_state("RUNNING")
-            with refused("busy", "somebodys"):
-                client.proxy.Arm()
-            rest.abort("somebodys")
+            client.arm()
+            client.proxy.SoftwareTrigger()
             client.until_state("STANDBY")
+            assert (tmp_path / "theirs.h5").is_file()
             client.arm(DestinationFileName="one.h5")
             client.proxy.SoftwareTrigger()
             client.until_state("STANDBY")

@@ -77,7 +77,7 @@ def test_bursts_and_a_flight(RE: RunEngine, server: TangoServer, face: str) -> N
 def test_a_raster(RE: RunEngine, server: TangoServer, face: str) -> None:
     xspress3, documents = made(face, server), Documents()
     proxy = tango.DeviceProxy(server.address)
-    stage = SimulatedStage(name="stage", give_triggers=lambda count, period: _pulse(proxy, count, period))
+    stage = SimulatedStage(name="stage", give_triggers=lambda count, period: proxy.SimulatePulses([count, period]))
     RE(raster([xspress3], stage, 3, 5, 0.01), documents)
     assert column(documents, "sequence_number").tolist() == list(range(15))
     assert proxy.state() == tango.DevState.STANDBY
@@ -97,9 +97,3 @@ def test_what_the_device_refuses(RE: RunEngine, server: TangoServer, face: str) 
     documents = Documents()
     RE(bp.count([xspress3], 1), documents)
     assert documents.stop["exit_status"] == "success"
-
-
-def _pulse(proxy: Any, count: int, period: float) -> None:
-    commands = {one.cmd_name for one in proxy.command_list_query()}
-    (name,) = [one for one in commands if "Pulse" in one]
-    proxy.command_inout(name, [float(count), period])

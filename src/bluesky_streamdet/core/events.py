@@ -123,4 +123,6 @@ Event = SeriesStart | Frame | SeriesEnd
 
 def payload_bytes(frame: Frame) -> int:
     """Bytes of the frame as it travelled, without its scalars."""
-    return sum(memoryview(part).nbytes for part in frame.parts)
+    first, *others = frame.parts
+    nbytes = memoryview(first).nbytes
+    return nbytes + sum(memoryview(part).nbytes for part in others) if others else nbytes

@@ -195,8 +195,8 @@ class HardwareSeries:
         kept_from = self._sdk.progress().furthest - self._sdk.capacity
         if kept_from > first:
             raise Overrun(
-                f"Overrun: frames {self._offset + first} to {self._offset + kept_from - 1} were overwritten before they "
-                f"were read; the detector keeps {self._sdk.capacity}.",
+                f"Overrun: frames {self._offset + first} to {self._offset + kept_from - 1} were overwritten before "
+                f"they were read; the detector keeps {self._sdk.capacity}.",
                 "Take longer frames, or a faster disk; the status says who was slow.",
             )
 

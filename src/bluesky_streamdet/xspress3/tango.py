@@ -135,10 +135,6 @@ class Xspress3DS(_Tabled):
     def LiveTime(self) -> float:  # noqa: N802
         return self.settings.live_time
 
-    @attribute(dtype=str, doc="of the streaming service, for those who want frames or files by name")
-    def ServiceAddress(self) -> str:  # noqa: N802
-        return self.session.address
-
     @attribute(dtype=("DevLong",), max_dim_x=2, min_value=0, max_value=BINS_PER_MCA, doc="first bin, and how many")
     def SpectrumRange(self) -> list[int]:  # noqa: N802
         return spectrum_range(self.session.view())

@@ -104,6 +104,7 @@ SEEN: Mapping[str, Seen] = {
     "SeriesId": Seen(
         lambda view: view.report.id if view.report is not None else "", "DevString", "of that series, in the service"
     ),
+    "ServiceAddress": Seen(lambda view: view.address, "DevString", "URL of the streaming service"),
     "nChannels": Seen(lambda view: view.count("channels"), "DevLong64", "of all cards"),
     "nCards": Seen(lambda view: view.count("cards"), "DevLong64", "of the system"),
     "nBins": Seen(lambda view: view.count("bins"), "DevLong64", "of a spectrum as it is recorded"),

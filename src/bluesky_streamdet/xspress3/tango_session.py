@@ -46,6 +46,8 @@ MOST_NUMBERED = 10_000
 class Client(Protocol):
     """What is asked of a service; `service.client.ServiceClient` is one."""
 
+    url: str
+
     def status(self) -> Status: ...
     def arm(self, request: ArmRequest) -> SeriesReport: ...
     def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport: ...
@@ -107,6 +109,18 @@ class Session:
             self._thread.join(PATIENCE)
 
     # What is known.
+
+    def view(self, max_age: float = FRESH) -> View:
+        """What is known, and is not older than `max_age` seconds unless the service is in trouble."""
+        if self._good(max_age):
+            return self._view
+        with self._looking:
+            # Whoever asked meanwhile may have waited long for an answer; nobody waits as long again.
+            return self._view if self._good(max_age) else self.look()
+
+    def _good(self, max_age: float) -> bool:
+        view = self._view
+        return view.opening or bool(view.trouble) or self._clock() - self._seen_at <= max_age
 
     def view(self, max_age: float = FRESH) -> View:
         """What is known, and is not older than `max_age` seconds unless the service is in trouble."""
@@ -267,7 +281,7 @@ class Session:
             client = self._ready()
             # What a faulty system can't tell any more is as it was.
             hardware = {**view.hardware, **client.detector()}
-            return replace(view, status=client.status(), hardware=hardware, trouble="")
+            return replace(view, status=client.status(), hardware=hardware, trouble="", address=client.url)
         except StreamdetError as error:
             return replace(view, trouble=str(error))
         except ValueError as error:  # An answer that no service of ours gives.

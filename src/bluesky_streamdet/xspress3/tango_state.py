@@ -32,7 +32,7 @@ class View:
     """All that is known at one moment.
 
     status: of the service; None until it has answered. hardware: what `GET /detector` says. trouble: why the service
-    could not be asked. opening: whether it is being started. series: the id of the one that this device armed last.
+    could not be asked. opening: whether it is being started. address: its URL. series: the id of the one that this device armed last.
     stopped: whether that was stopped by request.
     """
 
@@ -40,6 +40,7 @@ class View:
     hardware: Mapping[str, Any] = field(default_factory=dict)
     trouble: str = ""
     opening: bool = False
+    address: str = ""
     series: str | None = None
     stopped: bool = False
 

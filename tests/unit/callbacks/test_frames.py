@@ -14,6 +14,7 @@ from ophyd.sim import SynSignal
 from bluesky_streamdet.callbacks.frames import FrameCallback
 from bluesky_streamdet.plans import fly
 from tests.scripted import DTYPE, SHAPE, ScriptedService, detector
+from tests.unit.devices.xspress3 import scripted as xspress3
 
 
 class Seen:

@@ -57,11 +57,14 @@ IDLE: dict[str, Any] = {
 class StandIn:
     """refuse: raised at the next call of that name. gone: whether nobody answers."""
 
+    url = "http://127.0.0.1:8010"
+
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
         self.refuse: dict[str, StreamdetError] = {}
         self.gone = False
         self.closed = False
+        self.begun = False
         self.hardware = dict(IDLE)
         self.series: SeriesReport | None = None
         self.last: SeriesReport | None = None
@@ -103,6 +106,8 @@ class StandIn:
         self._called("status")
         with self._lock:
             state = State.IDLE if self.series is None else State.RUNNING
+            if self.series is not None and not self.begun:
+                state = State.ARMED
             return Status(detector="xspress3", state=state, series=self.series, last_series=self.last)
 
     def arm(self, request: ArmRequest) -> SeriesReport:
@@ -111,6 +116,7 @@ class StandIn:
             raise Busy("Another series runs.")
         file = str(PurePath("/data", request.directory or "", request.name or "made-up")) if request.save else None
         number = sum(name == "arm" for name, _ in self.asked)
+        self.begun = False
         self.series = SeriesReport(
             id=f"s{number}", detector="xspress3", file=file, ledger=LedgerReport(expected=request.expected_frames)
         )
@@ -155,6 +161,7 @@ class StandIn:
         with self._lock:
             match command:
                 case "arm":
+                    self.begun = True
                     expected = arguments["frames"] * arguments["triggers"]
                     fresh = {"expected": expected, "acquired": 0, "taken": 0, "triggers": 0, "series": "1"}
                     self.hardware |= fresh | {"state": "armed", "ready_for_trigger": True}

@@ -18,6 +18,7 @@ from bluesky_streamdet.core.errors import (
     ServiceUnreachable,
 )
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.xspress3.tango_session import Session
 from bluesky_streamdet.xspress3.tango_settings import Settings
 from bluesky_streamdet.xspress3.tango_state import Condition, View, condition
@@ -134,6 +135,29 @@ def test_arm_waits_for_the_last_frames_of_the_series_before(session: Session, se
 
     assert service.wishes == ["arm", "arm", "arm", "arm"]
     assert session.view(0).acquiring
+
+
+def test_a_series_that_another_client_has_armed_is_joined(session: Session, service: StandIn) -> None:
+    theirs = service.arm(ArmRequest(name="theirs"))
+    assert "is armed" in condition(session.look())[1]
+    assert session.arm(Settings(file_name="ours.h5")).id == theirs.id
+
+    assert service.wishes == ["arm", "arm"]
+    assert service.asked[-1][0] in ("status", "detector")
+    told = next(arguments for name, arguments in service.asked if isinstance(arguments, dict))
+    assert (told["save"], told["filename"]) == (True, "")
+    with pytest.raises(Busy):
+        session.arm(Settings())
+
+
+def test_a_series_of_another_client_outlives_an_arm_that_fails(session: Session, service: StandIn) -> None:
+    theirs = service.arm(ArmRequest(name="theirs"))
+    service.refuse["arm"] = HardwareFailed("xsp3_histogram_start: -1.")
+    with pytest.raises(HardwareFailed):
+        session.arm(Settings())
+
+    assert service.series is not None
+    assert service.series.id == theirs.id
 
 
 def test_a_file_that_exists_is_refused(session: Session, service: StandIn) -> None:
