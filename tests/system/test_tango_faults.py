@@ -164,7 +164,7 @@ def test_in_front_of_a_service_that_runs(tmp_path: Path) -> None:
             assert (client.proxy.nChannels, client.proxy.ServiceAddress) == (3, service.url)
             rest.arm(ArmRequest(id="somebodys", name="theirs"))
             assert "somebodys" in client.until_state("RUNNING")
-            client.arm()
+            client.proxy.Arm()
             client.proxy.SoftwareTrigger()
             client.until_state("STANDBY")
             assert (tmp_path / "theirs.h5").is_file()

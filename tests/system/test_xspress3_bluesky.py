@@ -53,7 +53,7 @@ def local(frames_folder: Path) -> Iterator[LocalXspress3]:
 
 @pytest.fixture
 def writer(db: Any) -> Callable[[str, dict[str, Any]], None]:
-    return TiledWriter(db, batch_size=1)
+    return TiledWriter(db)
 
 
 def made(face: str, local: LocalXspress3, **keywords: Any) -> Any:

@@ -259,6 +259,37 @@ def test_an_output_that_blocks_waits_for_a_client(outputs: Outputs, kind: str) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_an_output_that_waits_does_so_for_a_client_that_is_there(outputs: Outputs, kind: str) -> None:
+    output = outputs.output(kind=kind, queue=5, overflow="wait")
+    output.start(SeriesStart())
+    output.send([frame(number) for number in range(10)])
+    assert not output.blocked
+    assert output.report().dropped == {"nobody connected": 10}
+    client = outputs.client(output, queue=1)
+    sent = 10
+    while not output.blocked:
+        output.send([frame(sent + index, LARGE) for index in range(64)])
+        sent += 64
+    output.end(SeriesEnd())
+
+    assert frame_numbers(client.rest(stepping(output))) == list(range(10, sent))
+    assert accounted(output)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_output_that_waits_gives_up_a_client_that_leaves(outputs: Outputs, kind: str) -> None:
+    output = outputs.output(kind=kind, queue=5, overflow="wait")
+    client = outputs.client(output, queue=1)
+    output.start(SeriesStart())
+    while not output.blocked:
+        output.send([frame(index, LARGE) for index in range(64)])
+    outputs.leave(output, client)
+
+    assert not output.blocked
+    assert accounted(output)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_blocking_output_keeps_what_waits_for_the_next_client(outputs: Outputs, kind: str) -> None:
     output = outputs.output(kind=kind, queue=3, overflow="block")
     first = outputs.client(output)

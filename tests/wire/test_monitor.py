@@ -148,3 +148,10 @@ def test_requests_of_another_form(port: Port, parts: list[bytes]) -> None:
 def test_a_taken_address_is_named(port: Port) -> None:
     with pytest.raises(AddressTaken, match=port.monitor.address):
         Monitor(port.monitor.address, port.context)
+
+
+def test_one_who_asks_as_fast_as_it_can_gets_every_reply(port: Port) -> None:
+    client = port.client()
+    for _ in range(1000):
+        port.ask(b"", client)
+    assert port.monitor.answered == 1000

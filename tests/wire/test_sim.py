@@ -72,15 +72,17 @@ class Receiver:
 
 
 @contextmanager
-def receiver_of(address: str, codec: str = "stins") -> Iterator[Receiver]:
-    with Listener(address) as listener:
+def receiver_of(address: str, codec: str = "stins", socket: Any = "pull") -> Iterator[Receiver]:
+    with Listener(address, socket) as listener:
         yield Receiver(listener, codec)
 
 
 @contextmanager
 def running(settings: SimulatorSettings = SMALL) -> Iterator[tuple[SimulatedDetector, Receiver]]:
     row = DETECTORS[settings.detector]
-    with simulator(settings) as simulated, receiver_of(simulated.address, row.codec) as receiver:
+    with simulator(settings) as simulated, receiver_of(simulated.address, row.codec, row.socket) as receiver:
+        if row.socket == "sub":  # What is published before is lost.
+            simulated.detector._sender.wait_for_peer(TIMEOUT)
         yield simulated.detector, receiver
 
 

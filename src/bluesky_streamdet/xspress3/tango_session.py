@@ -122,23 +122,6 @@ class Session:
         view = self._view
         return view.opening or bool(view.trouble) or self._clock() - self._seen_at <= max_age
 
-    def view(self, max_age: float = FRESH) -> View:
-        """What is known, and is not older than `max_age` seconds unless the service is in trouble."""
-        if self._good(max_age):
-            return self._view
-        with self._looking:
-            # Whoever asked meanwhile may have waited long for an answer; nobody waits as long again.
-            return self._view if self._good(max_age) else self.look()
-
-    def _good(self, max_age: float) -> bool:
-        view = self._view
-        return view.opening or bool(view.trouble) or self._clock() - self._seen_at <= max_age
-
-    @property
-    def address(self) -> str:
-        """Where the service answers; empty while nobody knows."""
-        return str(getattr(self._client, "url", ""))
-
     def look(self) -> View:
         """Ask the service how things are."""
         before = self._looks

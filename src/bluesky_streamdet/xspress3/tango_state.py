@@ -32,8 +32,8 @@ class View:
     """All that is known at one moment.
 
     status: of the service; None until it has answered. hardware: what `GET /detector` says. trouble: why the service
-    could not be asked. opening: whether it is being started. address: its URL. series: the id of the one that this device armed last.
-    stopped: whether that was stopped by request.
+    could not be asked. opening: whether it is being started. address: its URL. series: the id of the one that this
+    device armed last. stopped: whether that was stopped by request.
     """
 
     status: Status | None = None

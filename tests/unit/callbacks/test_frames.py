@@ -60,6 +60,17 @@ def test_chosen_keys(RE: RunEngine, service: ScriptedService) -> None:
     assert [frames.tolist() for _, _, frames in seen.all] == [[0], [1]]
 
 
+@pytest.mark.parametrize("face", ["classic", "async"])
+def test_what_comes_beside_frames_is_no_frame(RE: RunEngine, tmp_path: Path, face: str) -> None:
+    """Such as numbers of the channels of spectra, which are arrays too; unless it is asked for."""
+    service, seen, counts = xspress3.ScriptedXspress3(tmp_path), Seen(), Seen()
+    column = "xsp_all_events" if face == "classic" else "xsp-all_events"
+    plan = bp.count([xspress3.detector(face, service)], 1)
+    RE(plan, [FrameCallback(seen), FrameCallback(counts, keys=[column])])
+    assert [(key, frames.shape) for key, _, frames in seen.all] == [("xsp", (1, *xspress3.ScriptedXspress3.shape))]
+    assert [(key, frames.tolist()) for key, _, frames in counts.all] == [(column, [[1] * xspress3.CHANNELS])]
+
+
 @pytest.mark.parametrize("frames_per_event", [1, 2])
 def test_frames_of_resource_documents(RE: RunEngine, service: ScriptedService, frames_per_event: int) -> None:
     det, seen = detector("classic", service, asset_docs="resource", frames_per_event=frames_per_event), Seen()

@@ -83,8 +83,11 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None
     ("line", "said"),
     [
         ("type: eigre", "line 4: detectors.one.type is 'eigre': no such detector; allowed: eiger, stins"),
-        ("type: eiger\n    codec: morse", "line 5: detectors.one.codec is 'morse': no such format; allowed: stins"),
-        ("type: eiger\n    unarmed: maybe", "line 5: detectors.one.unarmed is 'maybe'; allowed: 'write' or 'ignore'"),
+        (
+            "type: eiger\n    codec: morse",
+            "line 5: detectors.one.codec is 'morse': no such format; allowed: xspress3, ",
+        ),
+        ("type: eiger\n    unarmed: maybe", "line 5: detectors.one.unarmed is 'maybe'; allowed: 'write', 'forward' or"),
         ("type: eiger\n    rest: {prot: 1}", "line 5: there is no setting detectors.one.rest.prot; did you mean port?"),
         ("type: eiger\n    rest: {port: 99999}", "line 5: detectors.one.rest.port is 99999; it should be less than or"),
         (

@@ -186,3 +186,18 @@ def test_frames_of_other_scalars_are_of_another_kind(path: Path) -> None:
     assert file.accepts(spectra(1))
     assert not file.accepts(msgspec.structs.replace(spectra(1), format=fewer))
     file.close(report(), {})
+
+
+def test_the_handlers_of_other_files_read_ours(path: Path) -> None:
+    """Those of the specs XSP3 (a frame and a channel) and XSP3_FLY (a channel of all frames), as they are."""
+    handlers = pytest.importorskip("area_detector_handlers.handlers", reason="needs the extra 'databroker'")
+    file = opened(path)
+    file.write([spectra(number) for number in range(5)])
+    file.close(report(5), {})
+    single, bulk = handlers.Xspress3HDF5Handler(str(path)), handlers.BulkXSPRESS(str(path))
+    for number in range(5):
+        for channel in range(1, CHANNELS + 1):
+            np.testing.assert_array_equal(single(frame=number, channel=channel), counts(number)[channel - 1])
+    np.testing.assert_array_equal(bulk(), [counts(number) for number in range(5)])
+    single.close()
+    bulk.close()
