@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,9 @@ def tango(
         properties["DataDirectory"] = str(directory.expanduser().absolute())
     arguments, address = [instance], f"instance {instance}, in the Tango database"
     if device is not None:
-        port = port or _free_port(host)
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+/[\w.-]+", device):
+            raise typer.BadParameter(f"--device {device!r}: write it as DOMAIN/FAMILY/MEMBER.")
+        port = _usable_port(host, port)
         arguments += ["-nodb", "-host", host, "-port", str(port), "-dlist", device]
         address = f"tango://{host}:{port}/{device}#dbase=no"
     _serve(arguments, properties, address)
@@ -60,8 +63,16 @@ def _properties(settings: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _free_port(host: str) -> int:
-    # Tango can't choose one and tell it.
+def _usable_port(host: str, port: int) -> int:
+    """The port, or any that is free. Tango can't choose one and tell it, nor say what is wrong with another."""
+    from bluesky_streamdet.core.errors import AddressTaken
+
     with socket.socket() as one:
-        one.bind((host, 0))
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, port))
+        except OSError as error:
+            raise AddressTaken(
+                f"The port {port} on {host} can't be used: {error.strerror}.", "Take another."
+            ) from error
         return one.getsockname()[1]

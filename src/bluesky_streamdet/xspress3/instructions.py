@@ -15,7 +15,8 @@ from pydantic import ConfigDict, ValidationError, validate_call
 
 from bluesky_streamdet.core.errors import ConfigError, RequestRefused
 from bluesky_streamdet.service.wording import in_words
-from bluesky_streamdet.xspress3.histograms import Region
+from bluesky_streamdet.xspress3.constants import Aux1Mode
+from bluesky_streamdet.xspress3.histograms import AuxiliaryAxes, Region
 from bluesky_streamdet.xspress3.timing import timing_of
 
 if TYPE_CHECKING:
@@ -97,6 +98,13 @@ def set_regions(streamer: Streamer, *, regions: list[tuple[int, int, int]]) -> N
 def set_range(streamer: Streamer, *, first: int, bins: int) -> None:
     """Read out these bins of the spectrum only; 0 bins for all."""
     streamer.idle_system().set_range(first, bins)
+
+
+def set_axes(streamer: Streamer, *, aux1: str = "NONE", aux1_threshold: int = 0) -> None:
+    """Tell events apart by more than energy: aux1 is a name of `constants.Aux1Mode`, NONE for energy alone."""
+    if aux1 not in Aux1Mode.__members__:
+        raise ConfigError(f"There is no auxiliary axis {aux1!r}.", f"There are {', '.join(Aux1Mode.__members__)}.")
+    streamer.idle_system().set_axes(AuxiliaryAxes(Aux1Mode[aux1], aux1_threshold))
 
 
 def set_dead_time(streamer: Streamer, *, channel: int, **changes: float | bool) -> None:
@@ -268,7 +276,7 @@ INSTRUCTIONS: dict[str, Callable[..., Answer | None]] = {
     function.__name__: _checked(function)
     for function in (
         *(state, arm, trigger, release, stop, reset),
-        *(set_window, set_threshold, set_regions, set_range, set_dead_time, set_dead_time_energy),
+        *(set_window, set_threshold, set_regions, set_range, set_axes, set_dead_time, set_dead_time_energy),
         *(restore_settings, save_settings, read, total, counts, pulse, gate, level),
     )
 }

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from tango import AttrWriteType, AutoTangoAllowThreads, DevFailed, DevState, EnsureOmniThread, Except
+from tango import ApiUtil, AttrWriteType, AutoTangoAllowThreads, DevFailed, DevState, EnsureOmniThread, Except
 from tango.server import Device, DeviceMeta, attribute, command, device_property, run
 
 from bluesky_streamdet.core.errors import ConfigError, RequestRefused, StreamdetError
@@ -441,9 +441,11 @@ def serve(arguments: Sequence[str], properties: Mapping[str, str], ready: Callab
     """
     defaults = {name: row[2] for name, row in Xspress3DS.TangoClassClass.device_property_list.items()}
     Xspress3DS.given = {name: value_of(name, text, defaults) for name, text in properties.items()}
+    if "-nodb" not in arguments and ApiUtil.get_env_var("TANGO_HOST") is None:
+        raise ConfigError("No Tango database is known: TANGO_HOST is not set.", "Set it, or do without: give --device.")
     try:
         run((Xspress3DS,), args=[SERVER, *arguments], post_init_callback=ready, raises=True)
-    except DevFailed as error:
-        raise ConfigError(f"The Tango server could not start: {error.args[0].desc}") from error
+    except (DevFailed, RuntimeError) as error:
+        raise ConfigError(f"The Tango server could not start: {getattr(error.args[0], 'desc', error)}") from error
     finally:
         HOSTS.close()

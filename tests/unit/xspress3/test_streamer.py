@@ -321,6 +321,18 @@ def test_regions_of_the_hardware(rig: Rig) -> None:
     assert rig.state["bins"] == 4096
 
 
+def test_an_auxiliary_axis(rig: Rig) -> None:
+    rig.do("set_axes", aux1="RES_GRADE_MINDIV8")
+    rig.do("arm", exposure=0.01, frames=2)
+    rig.after(0.03, steps=3)
+
+    for frame in rig.frames:
+        assert frame.format.shape == (2, 16, 4096)
+        np.testing.assert_array_equal(decode(frame).sum(axis=(1, 2)), record(frame)["all_good"])
+    with pytest.raises(ConfigError, match="no auxiliary axis 'COLOUR'"):
+        rig.do("set_axes", aux1="COLOUR")
+
+
 def test_frames_are_read_back(rig: Rig) -> None:
     rig.do("set_window", window=0, low=100, high=900)
     rig.do("arm", exposure=0.01, frames=5)

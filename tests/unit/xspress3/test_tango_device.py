@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bluesky_streamdet.cli.main import main
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.xspress3.config import Xspress3Config
 from bluesky_streamdet.xspress3.tango_attributes import OF_CHANNEL
@@ -137,3 +140,45 @@ def test_properties_of_the_command_line(name: str, text: str, value: Any) -> Non
 def test_properties_of_the_command_line_that_make_no_sense(name: str, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         value_of(name, text, properties())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--device", "a/b/c", "--property", "Colour=red"], 2, "has no property 'Colour'"),
+        (["--device", "a/b/c", "--property", "Cards"], 2, "write it as NAME=VALUE"),
+        (["--device", "nonsense"], 2, "write it as DOMAIN/FAMILY/MEMBER"),
+        ([], 2, "TANGO_HOST is not set"),
+    ],
+)
+def test_a_server_that_can_not_start_says_why(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.delenv("TANGO_HOST", raising=False)
+
+    assert main(["xspress3", "tango", "1", *arguments]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["xspress3", "tango", "1", "--device", "a/b/c", "--port", str(port)]) == 1
+
+    assert f"The port {port} on 127.0.0.1 can't be used" in capsys.readouterr().err
+
+
+def test_without_its_library_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tango", None)
+    monkeypatch.delitem(sys.modules, "bluesky_streamdet.xspress3.tango")
+
+    assert main(["xspress3", "tango", "1", "--device", "a/b/c"]) == 1
+    assert "Install bluesky-streamdet[tango]" in capsys.readouterr().err
