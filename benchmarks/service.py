@@ -53,7 +53,7 @@ def measure(workload: Workload, folder: Path, *, client: bool) -> Measured:
         status = service.wait(_ended, 120, "the end of the series")
         elapsed = time.perf_counter() - begin
         cpu = sum(map(_cpu_seconds, pids)) - before
-        peak = max(map(peak_megabytes, pids[1:]))
+        peak = max(map(_peak_megabytes, pids[1:]))
         if sink is not None:
             _check_client(sink, workload)
         assert status.last_series is not None
@@ -151,7 +151,7 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def peak_megabytes(pid: int) -> float:
+def _peak_megabytes(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e6

@@ -22,13 +22,11 @@ import numpy as np
 import zmq
 from rich.console import Console
 from rich.table import Table
-from service import peak_megabytes
 from workloads import WORKLOADS
 
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import for_row
-from bluesky_streamdet.service.predecessor import PidFile
 from bluesky_streamdet.streaming.config import PlaneConfig
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, Status
 from bluesky_streamdet.streaming.pipeline import Pipeline
@@ -176,24 +174,23 @@ def _bank(channels: int, exposure: float) -> tuple[Any, Any]:
         return sdk.read_spectra(0, BANK), sdk.read_scalers(0, BANK)
 
 
-def memory(folder: Path, frames: int) -> tuple[float, float, float]:
-    """MB of the data plane after a tenth of so many frames of 8 x 64 bins, and in the end; and frames/s."""
-    with streamer(folder, 8, 1 << 16, output=False) as (client, process):
+def memory(folder: Path, frames: int) -> tuple[list[float], float]:
+    """MB of the data plane after a tenth and a half of so many frames of 8 x 64 bins, and in the end; and frames/s."""
+    with streamer(folder, 8, 1 << 16, output=False) as (client, _):
         client.instruct("set_range", first=0, bins=SMALL_BINS)
         series = client.arm(ArmRequest(expected_frames=frames))
         begin = time.perf_counter()
         client.instruct("arm", exposure=5e-5, frames=frames)
-        client.wait(lambda status: _written(status) >= frames / 10, PATIENCE, "a tenth of the frames")
-        early = client.status().resident_megabytes
+        used = []
+        for part in (0.1, 0.5, 1.0):
+            status = client.wait(lambda now, due=part * frames: _written(now) >= due, PATIENCE, f"{part:.0%}")
+            used.append(status.resident_megabytes)
         report = _ended(client, series.id)
         elapsed = time.perf_counter() - begin
         assert report.outcome == "complete", report
-        config = process.config
-        pid = PidFile(config.files.directory, config.detector, config.PLANE).running()
-        late = peak_megabytes(pid) if pid is not None else float("nan")
     assert report.file is not None
     Path(report.file).unlink()
-    return early, late, frames / elapsed
+    return used, frames / elapsed
 
 
 def _written(status: Status) -> int:
@@ -294,10 +291,10 @@ def main() -> int:
             f"({len(moments)} frames of 4 x 4096, one each {1e3 * LATENCY_EXPOSURE:g} ms)"
         )
         if options.million:
-            early, late, rate = memory(Path(folder), options.million)
+            used, rate = memory(Path(folder), options.million)
             console.print(
-                f"{options.million:,} frames of 8 x {SMALL_BINS}: {early:.0f} MB after a tenth of them, "
-                f"{late:.0f} MB at most until the end; {rate:,.0f} frames/s"
+                f"{options.million:,} frames of 8 x {SMALL_BINS}: {', '.join(f'{one:.0f}' for one in used)} MB after a tenth, "
+                f"a half, and all of them; {rate:,.0f} frames/s"
             )
     return 0
 

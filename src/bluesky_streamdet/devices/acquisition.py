@@ -20,7 +20,7 @@ from functools import partial
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.devices import failures
-from bluesky_streamdet.devices.drivers import UNLIMITED, options_of
+from bluesky_streamdet.devices.drivers import UNLIMITED, counts_triggers, options_of
 from bluesky_streamdet.devices.runfile import RunFile, expected_layout
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.waiting import FrameWait
@@ -94,10 +94,11 @@ class Acquisition:
             frames = events * self._frames_per_event
             # Each edge of a cable is one frame; a trigger of ours takes all of them.
             armed = (1 if external else frames, exposure, external, options_of(self.setup.driver))
-            if file.armed != armed and self.setup.driver.arms:
+            counted = external and counts_triggers(self.setup.driver)
+            if (file.armed != armed or counted) and self.setup.driver.arms:
                 # Arming anew starts a new series on the detector, with a header that ends the old one.
                 file = self._next_file() if file.asked else file
-                self.setup.driver.arm(armed[0], UNLIMITED, exposure, external)
+                self.setup.driver.arm(armed[0], frames if counted else UNLIMITED, exposure, external)
                 file.armed = armed
             pending = self._pending(file, file.asked, file.asked + frames, exposure, patience)
             file.pending = [pending]

@@ -44,6 +44,14 @@ def options_of(driver: DetectorDriver) -> object:
     return getattr(driver, "options", None)
 
 
+def counts_triggers(driver: DetectorDriver) -> bool:
+    """Whether a driver has to be told how many triggers will come by cable, and is then armed for these only.
+
+    Its `counts` says so; others are armed for more than will ever come.
+    """
+    return getattr(driver, "counts", False)
+
+
 class ExternalDriver:
     """Of a detector that somebody else arms and triggers: another device in the plan, or the vendor's program."""
 

@@ -1,8 +1,7 @@
 """The Tango device: the attributes, commands and properties that Xspress3 has in Tango at its home, and more.
 
-It stands in front of a streaming service, which owns the detector; nothing of the detector's work is done here, so that
-the device answers at all times. This is the only file that imports tango. Names and meanings of what was there before
-are kept; none is a word that ophyd-async keeps for itself.
+It stands in front of a streaming service, which owns the detector, so that it answers at all times. Names and meanings
+of what was there before are kept; none is a word that ophyd-async keeps for itself. Only this file imports tango.
 """
 
 from __future__ import annotations

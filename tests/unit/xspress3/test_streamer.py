@@ -94,7 +94,7 @@ def test_a_series_from_start_to_end(rig: Rig) -> None:
     rig.do("arm", exposure=0.01, frames=5, filename="scan_1.h5")
     rig.after(0.06, steps=12)
 
-    start, *frames, end = rig.events
+    start, *_, end = rig.events
     assert isinstance(start, SeriesStart) and isinstance(end, SeriesEnd)
     assert (start.series, start.frames, start.filename, start.save) == ("1", 5, "scan_1.h5", True)
     assert start.metadata["count_time"] == 0.01
@@ -283,7 +283,7 @@ def test_what_makes_no_sense_is_refused_in_words(rig: Rig, command: str, argumen
 
 
 def test_an_unknown_instruction_is_answered_with_those_there_are(rig: Rig) -> None:
-    with pytest.raises(RequestRefused, match="no 'dance'.*arm, trigger"):
+    with pytest.raises(RequestRefused, match=r"no 'dance'.*arm, trigger"):
         rig.do("dance")
 
 

@@ -52,9 +52,13 @@ class HardwareDriver(DetectorDriver, Protocol):
 
 
 class ServiceDriver:
-    """Steers the hardware by the service's instructions; connected while armed only."""
+    """Steers the hardware by the service's instructions; connected while armed only.
+
+    It counts triggers by cable, as the last gate's frame is complete only when the hardware knows that it is the last.
+    """
 
     arms = True
+    counts = True
 
     def __init__(self, connect: Callable[[], HardwareClient], timing: TimingOptions | None = None) -> None:
         self.timing = timing or TimingOptions()

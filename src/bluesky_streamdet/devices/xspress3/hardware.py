@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.errors import ConfigError, HardwareFailed
 from bluesky_streamdet.devices.watch import Client
 from bluesky_streamdet.devices.xspress3.driver import HardwareClient, of_hardware
 from bluesky_streamdet.devices.xspress3.readout import Correction, Numbers, Readout
@@ -51,9 +51,17 @@ class Hardware:
         self._lock = threading.Lock()
 
     def ready(self, client: Client) -> DatasetReport:
-        """Put the settings into the hardware, and learn what its frames will be like. Raises `ConfigError`."""
+        """Put the settings into the hardware, and learn what its frames will be like.
+
+        Raises `ConfigError`, and `HardwareFailed` while the hardware has to be reset.
+        """
         steered, settings = of_hardware(client), self.settings
         state = steered.detector()
+        if state["state"] == "fault":
+            raise HardwareFailed(
+                f"The Xspress3 has a fault: {state['error']}",
+                'When its cause is mended: instruct("reset") opens it anew.',
+            )
         self._check_channels(state)
         wanted = [self._limits(window, limits) for window, limits in enumerate(settings.windows)]
         for window, channel, low, high in (one for limits in wanted for one in limits):

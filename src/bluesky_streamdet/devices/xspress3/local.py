@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.devices.watch import Client
+from bluesky_streamdet.devices.xspress3.driver import HardwareClient
 
 
 class LocalXspress3:
@@ -70,7 +70,7 @@ class LocalXspress3:
             "ev_per_bin": self.ev_per_bin,
         }
 
-    def connect(self, url: str = "") -> Client:
+    def connect(self, url: str = "") -> HardwareClient:
         """A client of the service."""
         from bluesky_streamdet.service.client import ServiceClient
 

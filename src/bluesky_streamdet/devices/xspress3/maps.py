@@ -45,7 +45,10 @@ def region_map(
     )
     mask = axis.mask(wanted, _calibration(configuration))
     first, last = int(np.argmax(mask)), len(mask) - int(np.argmax(mask[::-1]))
-    spectra = np.asarray(values[detector][..., first:last])
+    frames = values[detector]
+    if len(frames.shape) != 3:
+        raise ConfigError(f"{detector} has data of shape {frames.shape}; a map wants (points, channels, bins).")
+    spectra = np.asarray(frames[:, :, first:last])
     factor = _factor(values, detector, correction)
     counts = region_counts(spectra, mask[first:last], factor, exclude)
     return as_map(counts, run.start)

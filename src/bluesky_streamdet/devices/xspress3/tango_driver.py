@@ -22,6 +22,7 @@ class TangoDriver:
     """address: "tango://…" of the device. proxy: makes its client, from the address; connected while armed only."""
 
     arms = True
+    counts = True
 
     def __init__(self, address: str, proxy: Callable[[str], Any] | None = None) -> None:
         self.address = address

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.callbacks import LiveTable
+from bluesky.callbacks.mpl_plotting import LivePlot
 from bluesky.utils import FailedStatus
+from matplotlib.figure import Figure
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
@@ -97,6 +99,13 @@ def test_tables_show_totals_and_regions(
 
 
 @FACES
+def test_plots_show_regions(RE: RunEngine, service: ScriptedXspress3, face: str) -> None:
+    plot: Any = LivePlot(region_key(face), ax=Figure().subplots())
+    RE(bp.count([detector(face, service, regions=REGIONS)], 3), plot)
+    assert plot.y_data == [9.5, 19.0, 28.5]
+
+
+@FACES
 def test_spectra_and_scalars_are_announced(RE: RunEngine, service: ScriptedXspress3, face: str) -> None:
     columns = ("all_events", "window_counts", "dead_time_correction", "sequence_number")
     xsp, documents = detector(face, service, columns=columns), Documents()
@@ -175,7 +184,8 @@ def test_triggers_from_outside(
     RE(plan(), documents)
     assert service.commands == ["arm", "stop"]
     (arm,) = service.arguments_of("arm")
-    assert (arm["mode"], arm["frames"], arm["invert"], arm["debounce"], arm["gap"]) == (mode, 1, True, 10, 2e-7)
+    assert (arm["mode"], arm["frames"], arm["triggers"]) == (mode, 1, 4)
+    assert (arm["invert"], arm["debounce"], arm["gap"]) == (True, 10, 2e-7)
     assert (arm["triggers_per_frame"], arm["gate_input"]) == (3, "lvds_veto")
     assert documents.ranges("xsp") == [(0, 4)]
 
