@@ -292,9 +292,10 @@ def main() -> int:
         )
         if options.million:
             used, rate = memory(Path(folder), options.million)
+            megabytes = ", ".join(f"{one:.0f}" for one in used)
             console.print(
-                f"{options.million:,} frames of 8 x {SMALL_BINS}: {', '.join(f'{one:.0f}' for one in used)} MB after a tenth, "
-                f"a half, and all of them; {rate:,.0f} frames/s"
+                f"{options.million:,} frames of 8 x {SMALL_BINS}: {megabytes} MB after a tenth, a half and all; "
+                f"{rate:,.0f} frames/s"
             )
     return 0
 
