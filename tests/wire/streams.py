@@ -162,8 +162,8 @@ class Rig:
 
     @property
     def series(self) -> SeriesReport | None:
-        recorder = self.pipeline.recorder
-        return None if recorder is None else recorder.report()
+        writer = self.pipeline.writer
+        return None if writer is None else writer.report()
 
     @property
     def ledger(self) -> LedgerReport:

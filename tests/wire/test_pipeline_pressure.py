@@ -22,10 +22,10 @@ LARGE = (512, 1024)
 
 def stall(rig: Rig, clock: Clock, seconds: float) -> None:
     """From now on, each write and each flush takes so long."""
-    recorder = rig.pipeline.recorder
-    assert recorder is not None
-    assert recorder._file is not None
-    write, flush = recorder._file.write, recorder._file.flush
+    writer = rig.pipeline.writer
+    assert writer is not None
+    assert writer._file is not None
+    write, flush = writer._file.write, writer._file.flush
 
     def slow_write(frames: Any) -> None:
         clock.advance(seconds)
@@ -35,7 +35,7 @@ def stall(rig: Rig, clock: Clock, seconds: float) -> None:
         clock.advance(seconds)
         return flush()
 
-    recorder._file.write, recorder._file.flush = slow_write, slow_flush  # type: ignore[method-assign]
+    writer._file.write, writer._file.flush = slow_write, slow_flush  # type: ignore[method-assign]
 
 
 def offer_all(rig: Rig, message: Any, most: int = 10_000) -> int:

@@ -27,7 +27,7 @@ from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
 from bluesky_streamdet.streaming.monitor import Monitor
 from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
-from bluesky_streamdet.streaming.recorder import SeriesRecorder
+from bluesky_streamdet.streaming.writer import SeriesWriter
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Pipeline:
     ) -> None:
         self.config = config
         self.receiver = Receiver(config.wait.limits(), self._order_unarmed)
-        self.recorder: SeriesRecorder | None = None
+        self.writer: SeriesWriter | None = None
         self.last: SeriesReport | None = None
         self.failure: StreamdetError | None = None
         self.latest: Frame | None = None
@@ -109,21 +109,21 @@ class Pipeline:
             name = fill_in(request.name or self.config.files.name, self.config.detector, id)
             path = self._directory.file(request.directory, name, replace=request.replace)
             self._directory.prepare(path)
-        recorder = SeriesRecorder(id, self.config.detector, path, request)
+        writer = SeriesWriter(id, self.config.detector, path, request)
         order = Order(id, request.expected_frames, request.open_ended, request.quiet_seconds)
         self.receiver.arm(order, self.now)
-        recorder.armed()
-        self.recorder, self.failure = recorder, None
+        writer.armed()
+        self.writer, self.failure = writer, None
         log.info("armed series %s, file %s", id, path)
-        return recorder.report()
+        return writer.report()
 
     def stop(self, expected: int | None = None, keep: int | None = None) -> None:
         """End the series after what is on its way has been taken.
 
         expected: how many frames it should have by then. keep: cut the file to so many, as nobody wants the others.
         """
-        if self.recorder is not None:
-            self.recorder.keep = keep
+        if self.writer is not None:
+            self.writer.keep = keep
         self.source.end()
         self._do(self.receiver.stop(self.now, expected))
 
@@ -137,10 +137,10 @@ class Pipeline:
 
     def set_parameters(self, parameters: dict[str, object]) -> SeriesReport:
         """Add metadata to the series that is armed or runs. Raises `NoSuchSeries` when there is none."""
-        if self.recorder is None:
+        if self.writer is None:
             raise NoSuchSeries("No series is armed or running that the parameters could go to.")
-        self.recorder.set_parameters(parameters)
-        return self.recorder.report()
+        self.writer.set_parameters(parameters)
+        return self.writer.report()
 
     # The loop.
 
@@ -244,16 +244,16 @@ class Pipeline:
 
     def _begin(self, action: Begin) -> None:
         series, start = action.series, action.start
-        if self.recorder is None or self.recorder.id != series.id:
-            self.recorder = self._unarmed_recorder(series.id, start)
-        self.recorder.begin(series, start)
+        if self.writer is None or self.writer.id != series.id:
+            self.writer = self._unarmed_writer(series.id, start)
+        self.writer.begin(series, start)
         self.failure = None
         self._complained.clear()
         announced = start or SeriesStart()
         announced = SeriesStart(
             announced.series,
             announced.position,
-            str(self.recorder.path or ""),
+            str(self.writer.path or ""),
             series.ledger.expected,
             announced.metadata,
             announced.save,
@@ -266,10 +266,10 @@ class Pipeline:
         self._on_change()
 
     def _deliver(self, action: Deliver) -> None:
-        assert self.recorder is not None
+        assert self.writer is not None
         frames = action.frames
         before = self._clock()
-        self.recorder.write(frames)
+        self.writer.write(frames)
         self._account(before)
         for output in self.outputs:
             output.send(frames)
@@ -282,14 +282,14 @@ class Pipeline:
             self._dirty_since = self._clock()
 
     def _finish(self, action: Finish) -> None:
-        assert self.recorder is not None
+        assert self.writer is not None
         before = self._clock()
-        self.recorder.finish(action.series)
+        self.writer.finish(action.series)
         self._account(before)
         for output in self.outputs:
             output.end(SeriesEnd(action.series.key, error=action.series.fault))
-        self.last, self.failure = self.recorder.report(), self.recorder.failure
-        self.recorder = None
+        self.last, self.failure = self.writer.report(), self.writer.failure
+        self.writer = None
         self._dirty_since = None
         self._on_change()
 
@@ -308,14 +308,14 @@ class Pipeline:
 
     def _flush_if_due(self, *, idle: bool) -> bool:
         """Flush if it is time. True when more frames are readable than before."""
-        if self._dirty_since is None or self.recorder is None:
+        if self._dirty_since is None or self.writer is None:
             return False
         now = self._clock()
         late = now - self._dirty_since >= self.config.files.flush_seconds
         if late or (idle and now - self._flushed_at >= SHORTEST_FLUSH):
             self._dirty_since = None
             self._flushed_at = now
-            changed = self.recorder.flush()
+            changed = self.writer.flush()
             self._account(now)
             if changed:
                 self._on_change()
@@ -329,18 +329,18 @@ class Pipeline:
             return None
         return Order(_new_id(), quiet=self.config.wait.quiet_seconds)
 
-    def _unarmed_recorder(self, id: str, start: SeriesStart | None) -> SeriesRecorder:
+    def _unarmed_writer(self, id: str, start: SeriesStart | None) -> SeriesWriter:
         files = self.config.files
         request = ArmRequest(id=id, replace=files.replace)
         note, failure = "", None
         proposed = start.filename if start is not None else None
         if self.config.unarmed == "forward" or (start is not None and not start.save):
-            return SeriesRecorder(id, self.config.detector, None, request)
+            return SeriesWriter(id, self.config.detector, None, request)
         if proposed and files.stream_names:
             try:
                 path = self._directory.file(None, proposed, replace=files.replace)
                 self._directory.prepare(path)
-                return SeriesRecorder(id, self.config.detector, path, request)
+                return SeriesWriter(id, self.config.detector, path, request)
             except StreamdetError as error:
                 note = f"the stream's own file name was refused: {error.message}"
                 log.warning("series %s: %s", id, note)
@@ -349,7 +349,7 @@ class Pipeline:
             self._directory.prepare(path)
         except StreamdetError as error:
             path, failure = None, error
-        return SeriesRecorder(id, self.config.detector, path, ArmRequest(id=id), note, failure)
+        return SeriesWriter(id, self.config.detector, path, ArmRequest(id=id), note, failure)
 
     @property
     def state(self) -> State:

@@ -107,7 +107,7 @@ class DataPlane:
         self._report()
 
     def _note_change(self) -> None:
-        if self._pipeline.recorder is None:
+        if self._pipeline.writer is None:
             # A series has ended: said at once, as the next one may begin and end before the next report is due.
             self._report()
         self._changed = True

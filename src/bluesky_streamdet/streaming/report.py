@@ -33,10 +33,10 @@ class StatusReporter:
     def status(self) -> Status:
         """The state of everything, now."""
         pipeline = self._pipeline
-        receiver, recorder = pipeline.receiver, pipeline.recorder
+        receiver, writer = pipeline.receiver, pipeline.writer
         self._revision += 1
         frames, megabytes, writing = self._measured_rates()
-        failure = recorder.failure if recorder is not None else pipeline.failure
+        failure = writer.failure if writer is not None else pipeline.failure
         error = pipeline.source.trouble or (str(failure) if failure is not None else None)
         failed = error is not None and receiver.state is State.IDLE
         return Status(
@@ -44,7 +44,7 @@ class StatusReporter:
             state="error" if failed else receiver.state,
             error=error,
             revision=self._revision,
-            series=recorder.report() if recorder is not None else None,
+            series=writer.report() if writer is not None else None,
             last_series=pipeline.last,
             between=LedgerReport.model_validate(receiver.between.report()),
             sources=pipeline.source.report(),
@@ -68,9 +68,9 @@ class StatusReporter:
         if output is not None:
             who = "its client" if output.report().clients else "a client; nobody is connected"
             return f"output {output.config.name!r} waits for {who}"
-        recorder = self._pipeline.recorder
-        if writing > BUSY_WRITING and recorder is not None:
-            return f"the disk that holds {recorder.path}"
+        writer = self._pipeline.writer
+        if writing > BUSY_WRITING and writer is not None:
+            return f"the disk that holds {writer.path}"
         return None
 
     def _measured_rates(self) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from bluesky_streamdet.core.resequence import Resequencer
 from bluesky_streamdet.core.series import Order, Series
 from bluesky_streamdet.streaming.inspect import NotOurFile, inspect
 from bluesky_streamdet.streaming.messages import ArmRequest
-from bluesky_streamdet.streaming.recorder import SeriesRecorder
+from bluesky_streamdet.streaming.writer import SeriesWriter
 from tests.unit.streaming.frames import frame, pictures
 
 BATCH = 5
@@ -24,16 +24,16 @@ BATCH = 5
 def write(path: Path, count: int, shape: tuple[int, ...], encoding: str) -> dict[str, object]:
     """Write a series of `count` frames, flushing now and then; its report, and what its file says afterwards."""
     series = Series(Order("s"), None, None, Resequencer(0, 1 << 20, 1.0))
-    recorder = SeriesRecorder("s", "eiger", path, ArmRequest())
-    recorder.begin(series, None)
+    writer = SeriesWriter("s", "eiger", path, ArmRequest())
+    writer.begin(series, None)
     for first in range(0, count, BATCH):
         series.ledger.received += BATCH
         series.ledger.unique += BATCH
-        recorder.write([frame(first + index, shape, "<u4", encoding) for index in range(BATCH)])
+        writer.write([frame(first + index, shape, "<u4", encoding) for index in range(BATCH)])
         if first % (3 * BATCH) == 0:
-            recorder.flush()
-    recorder.finish(series)
-    said: dict[str, object] = {"report": recorder.report().model_dump(mode="json"), "exists": path.exists()}
+            writer.flush()
+    writer.finish(series)
+    said: dict[str, object] = {"report": writer.report().model_dump(mode="json"), "exists": path.exists()}
     if path.exists():
         written = series.ledger.written
         # As for a file that is being written, since one that could not be closed is cut short.

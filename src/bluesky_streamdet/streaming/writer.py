@@ -30,7 +30,7 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
-class SeriesRecorder:
+class SeriesWriter:
     """Writes one series. `path` is None for a series that is only forwarded.
 
     note: why the file is called otherwise than the stream wanted, empty when it isn't. failure: why nothing can be
