@@ -1,6 +1,6 @@
 """Makes xspress3-map.png: a raster of a simulated sample with a simulated Xspress3, read back from a catalog and drawn.
 
-python docs/images/xspress3_map.py
+python docs/images/xspress3_map.py [FILE ROWS COLUMNS]
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def drawn(maps: dict[str, Any], spectrum: Any) -> Figure:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("xspress3-map.png")
+    given = sys.argv[1:]
+    target = Path(given[0]) if given else Path(__file__).with_name("xspress3-map.png")
+    rows, columns = (int(one) for one in given[1:] or (40, 60))
     with TemporaryDirectory() as scratch:
-        drawn(*measured(Path(scratch), 40, 60)).savefig(target, dpi=90)
+        drawn(*measured(Path(scratch), rows, columns)).savefig(target, dpi=90)

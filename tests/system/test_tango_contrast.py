@@ -70,20 +70,20 @@ class Contrast:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TangoServer]:
-    with serving(tmp_path_factory.mktemp("data"), "--property=NumberTakenFiles=true") as server:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[TangoServer]:
+    with serving(folder, "--property=NumberTakenFiles=true") as server:
         yield server
 
 
 def frames_in(path: Path) -> int:
     with h5py.File(path) as file:
         return len(file["/entry/instrument/xspress3/data"])
-
-
-@pytest.fixture
-def folder(server: TangoServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data directory."""
-    return next(path for path in tmp_path_factory.getbasetemp().glob("data*") if (path / ".streamdet").exists())
 
 
 @pytest.mark.parametrize("edges", [0, 3])

@@ -68,6 +68,16 @@ def test_arm_that_the_hardware_refuses_leaves_nothing_armed(tmp_path: Path) -> N
         client.until_state("STANDBY")
 
 
+def test_an_overrun_is_a_fault_until_the_next_series(tmp_path: Path) -> None:
+    with serving(tmp_path, capacity=8) as server, client_of(server) as client:
+        client.arm(TriggerMode="INTERNAL", ExposureTime=1e-5, nFramesPerTrigger=2000, DestinationFileName="lost.h5")
+        status = client.until_state("FAULT")
+        assert "ended incomplete" in status
+        assert client.proxy.nOverruns > 0
+        client.arm(TriggerMode="INTERNAL")
+        assert "1 of 1 frames were sent" in client.until_state("STANDBY")
+
+
 def test_hardware_that_is_not_there_at_the_start(tmp_path: Path) -> None:
     with serving(tmp_path, fail={"xsp3_config": 0}) as server, client_of(server) as client:
         assert "xsp3_config" in client.until_state("FAULT")
@@ -164,6 +174,10 @@ def test_in_front_of_a_service_that_runs(tmp_path: Path) -> None:
             assert (client.proxy.nChannels, client.proxy.ServiceAddress) == (3, service.url)
             rest.arm(ArmRequest(id="somebodys", name="theirs"))
             assert "somebodys" in client.until_state("RUNNING")
+            client.proxy.DestinationFileName = "ours.h5"
+            with refused("busy", "Another client has armed series somebodys"):
+                client.proxy.Arm()
+            client.proxy.DestinationFileName = ""
             client.proxy.Arm()
             client.proxy.SoftwareTrigger()
             client.until_state("STANDBY")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from typing import Any
 
@@ -10,6 +11,7 @@ from bluesky.utils import Msg
 
 from bluesky_streamdet import plans
 from bluesky_streamdet.devices.classic import StreamDetector
+from bluesky_streamdet.devices.stage import SimulatedStage
 
 
 def sent(plan: Any, answers: dict[str, list[Any]]) -> list[Msg]:
@@ -80,11 +82,28 @@ def test_the_order_of_a_fly_scan() -> None:
     assert [message.args for message in messages if message.command == "prepare"] == [(5,), (5,)]
 
 
-@pytest.mark.parametrize("plan", [plans.fly, plans.announce_until_complete])
+def test_the_order_of_a_raster() -> None:
+    """After a pause nothing is repeated but the row that is being flown, which the stage does not fly twice."""
+    stage: Any = SimulatedStage(name="stage", give_triggers=lambda count, period: None)
+    plan = plans.raster([StreamDetector(name="one")], stage, 2, 3, 0.1)
+    messages = sent(iter(plan), {"wait": [True] * 20})
+    row = ["set", "wait", "prepare", "wait", "kickoff", "wait", "complete", "checkpoint", "wait", "collect", "collect"]
+    assert commands(messages) == [
+        *["stage", "stage", "open_run", "prepare", "wait", "declare_stream", "declare_stream", "kickoff", "wait"],
+        *["checkpoint", *row, "checkpoint", *row, "checkpoint"],
+        *["complete", "checkpoint", "wait", "collect", "close_run", "unstage", "unstage"],
+    ]
+    prepared = [message.args[0] for message in messages if message.command == "prepare"]
+    assert (prepared[0].number_of_events, prepared[0].livetime, prepared[0].trigger.name) == (6, 0.1, "EXTERNAL_EDGE")
+    assert [row.y for row in prepared[1:]] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("plan", [plans.fly, plans.announce_until_complete, plans.raster])
 def test_a_queue_server_can_list_them(plan: Any) -> None:
     """It reads the parameters' descriptions in NumPy's form, and wants defaults that are literals."""
     assert plan._is_plan_
     assert "Parameters\n    ----------" in plan.__doc__
     for parameter in inspect.signature(plan).parameters.values():
         assert f"\n    {parameter.name} : " in plan.__doc__
-        assert parameter.default is inspect.Parameter.empty or isinstance(parameter.default, float | str | None)
+        default = parameter.default
+        assert default is inspect.Parameter.empty or ast.literal_eval(repr(default)) == default

@@ -141,7 +141,7 @@ class FrameDocuments(DocumentRouter):
 
 
 def _is_beside(key: str, data_keys: Mapping[str, Any]) -> bool:
-    """Whether what a key stands for comes with frames that have a key of their own, such as counts of their channels."""
+    """Whether what a key stands for comes beside frames that have a key of their own, such as counts of channels."""
     return any(
         key != other
         and key.startswith(other)

@@ -335,9 +335,10 @@ class Acquisition:
             # What becomes of its frames has to be known before the detector's own end closes the file.
             ends.reverse()
         with ExitStack() as stack:
+            stack.callback(self._wait_until_closed, file)
             for end in reversed(ends):
                 stack.callback(end)
-        return self._closed(file)
+        return file.report
 
     @staticmethod
     def _end_series(client: Client, file: RunFile, *, abort: bool, keep: int | None) -> None:
@@ -351,17 +352,15 @@ class Acquisition:
         else:
             client.stop(report.id, None if report.ledger.unique > file.asked else file.asked or None)
 
-    def _closed(self, file: RunFile) -> SeriesReport:
-        """Wait until the series of a file is closed."""
+    def _wait_until_closed(self, file: RunFile) -> None:
         clock, watch = self.setup.clock, file.watch
         deadline = clock() + self.setup.margin
         changes = watch.changes
-        while (report := file.report if file.report.outcome is not None else watch.current(ask=True)).outcome is None:
+        while file.report.outcome is None and watch.current(ask=True).outcome is None:
             if clock() >= deadline:
-                raise failures.not_closed(report, self.setup.margin)
+                raise failures.not_closed(file.report, self.setup.margin)
             watch.changed_since(changes, deadline - clock())
             changes = watch.changes
-        return report
 
     def _pending(self, file: RunFile, base: int, target: int, exposure: float, patience: float | None) -> PendingFrames:
         clock = self.setup.clock

@@ -150,14 +150,14 @@ class Session:
     # What can be done.
 
     def arm(self, settings: Settings) -> SeriesReport:
-        """Begin a series, that which another client has armed in the service, if one has. After a failure, nothing is
-        armed.
+        """Begin a series; without a file name, that which another client has armed in the service, if one has.
 
+        After a failure, nothing of ours is armed.
         Raises `Busy`, `ConfigError`, `PathRefused`, `FileTaken`, `HardwareFailed`, `ServiceUnreachable`.
         """
         timing = settings.timing()
         with self._command() as client:
-            report = awaited = self._awaited()
+            report = awaited = None if settings.file_name else self._awaited()
             if report is None:
                 self._free_to_arm()
                 report = self._expect(client, settings)
@@ -177,7 +177,7 @@ class Session:
     def stop(self) -> None:
         """End the series after the frames that are there; nothing to do when none runs.
 
-        Returns when these are written, or after a while, when the view is still busy.
+        Returns when these are written, or sooner than a Tango client gives up, when the view is still busy.
         """
         with self._command() as client:
             if not self.look().busy:
@@ -327,6 +327,11 @@ class Session:
                 f"The detector is acquiring: {view.count('acquired')} of {view.hardware.get('expected')} frames.",
                 "Wait for the rest, or Stop.",
             )
+        if view.status is not None and view.status.state == State.ARMED and view.status.series is not None:
+            raise Busy(
+                f"Another client has armed series {view.status.series.id}.",
+                "Abort it, or leave DestinationFileName empty to take the frames for it.",
+            )
         # Clients that count frames arm the next series while the last frames of the old one are still being written.
         if view.busy and not self._until(lambda view: not view.busy):
             assert view.status is not None and view.status.series is not None
@@ -351,7 +356,7 @@ class Session:
         if series is None or self._until(lambda view: not view.busy, SETTLE):
             return
         client.stop(series.id)
-        if not self._until(lambda view: not view.busy):
+        if not self._until(lambda view: not view.busy, SETTLE):
             log.info("series %s is still being written", series.id)
 
     def _abort(self, client: Client) -> None:

@@ -140,7 +140,9 @@ def test_arm_waits_for_the_last_frames_of_the_series_before(session: Session, se
 def test_a_series_that_another_client_has_armed_is_joined(session: Session, service: StandIn) -> None:
     theirs = service.arm(ArmRequest(name="theirs"))
     assert "is armed" in condition(session.look())[1]
-    assert session.arm(Settings(file_name="ours.h5")).id == theirs.id
+    with pytest.raises(Busy, match=r"Another client has armed series s1\. Abort it, or leave Destination"):
+        session.arm(Settings(file_name="ours.h5"))
+    assert session.arm(Settings()).id == theirs.id
 
     assert service.wishes == ["arm", "arm"]
     assert service.asked[-1][0] in ("status", "detector")

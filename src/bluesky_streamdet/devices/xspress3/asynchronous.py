@@ -186,6 +186,11 @@ class Xspress3Detector(StreamDetector):
         """The state of the hardware now."""
         return await asyncio.to_thread(self._hardware.ask)
 
+    async def abort(self) -> None:
+        """Abort whatever series the service and the hardware have, whoever armed them, so that this can be staged."""
+        await super().abort()
+        await asyncio.to_thread(self._hardware.stop)
+
     @property
     def _settings_signals(self) -> Sequence[SignalRW[Any]]:
         timing = self.gap, self.invert, self.debounce, self.triggers_per_frame, self.gate_input

@@ -165,6 +165,11 @@ class Xspress3Detector(StreamDetector):
         """The state of the hardware now."""
         return self._hardware.ask()
 
+    def abort(self) -> None:
+        """Abort whatever series the service and the hardware have, whoever armed them, so that this can be staged."""
+        super().abort()
+        self._hardware.stop()
+
     # Stageable
 
     def stage(self) -> list[object]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
 
-from bluesky_streamdet.core.errors import RequestRefused
+from bluesky_streamdet.core.errors import DeadlineExceeded, RequestRefused
 from bluesky_streamdet.devices.drivers import DetectorDriver
 from bluesky_streamdet.devices.watch import Client
+
+BUSY = ("armed", "running", "finishing")
+"""States of the hardware in which it can't be armed."""
+SETTLING = 10.0
+"""Seconds that it may take to end."""
+LOOK = 0.005
+"""Seconds between two looks whether it has."""
 
 
 class HardwareClient(Client, Protocol):
@@ -71,8 +79,8 @@ class ServiceDriver:
 
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
         timing = self.timing.timing(frames, triggers, exposure, external)
-        if self._client is None:
-            self._client = self._connect()
+        self.disarm()
+        self._client = self._connect()
         self._client.instruct("arm", **timing)
 
     def trigger(self) -> None:
@@ -84,12 +92,29 @@ class ServiceDriver:
         client, self._client = self._client, None
         if client is not None:
             try:
-                client.instruct("stop")
+                stop(client)
             finally:
                 client.close()
 
     def __repr__(self) -> str:
         return f"ServiceDriver({self.timing})"
+
+
+def stop(client: HardwareClient) -> None:
+    """Stop the hardware, and wait until all that it had has been read; only then it can be armed again.
+
+    Raises `DeadlineExceeded`.
+    """
+    deadline = time.monotonic() + SETTLING
+    state = client.instruct("stop")["state"]
+    while state in BUSY:
+        if time.monotonic() >= deadline:
+            raise DeadlineExceeded(
+                f"The Xspress3 was stopped {SETTLING:g} s ago, and is still {state}.",
+                "Look at the status of its service: it says what it waits for, such as a slow disk.",
+            )
+        time.sleep(LOOK)
+        state = client.detector()["state"]
 
 
 def of_hardware(client: Client) -> HardwareClient:

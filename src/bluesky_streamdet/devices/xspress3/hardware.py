@@ -11,7 +11,7 @@ import numpy as np
 
 from bluesky_streamdet.core.errors import ConfigError, HardwareFailed
 from bluesky_streamdet.devices.watch import Client
-from bluesky_streamdet.devices.xspress3.driver import HardwareClient, of_hardware
+from bluesky_streamdet.devices.xspress3.driver import HardwareClient, of_hardware, stop
 from bluesky_streamdet.devices.xspress3.readout import Correction, Numbers, Readout
 from bluesky_streamdet.devices.xspress3.regions import Axis, Calibration, Region
 from bluesky_streamdet.devices.xspress3.scalars import WINDOWS, expected
@@ -83,6 +83,14 @@ class Hardware:
         client = self.connect()
         try:
             return client.instruct(command, **arguments)
+        finally:
+            client.close()
+
+    def stop(self) -> None:
+        """Stop the hardware, whoever has armed it."""
+        client = self.connect()
+        try:
+            stop(client)
         finally:
             client.close()
 

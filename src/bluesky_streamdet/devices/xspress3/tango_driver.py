@@ -35,7 +35,8 @@ class TangoDriver:
         return self.timing
 
     def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
-        self._proxy = self._proxy or self._make_proxy(self.address)
+        self.disarm()
+        self._proxy = self._make_proxy(self.address)
         for name, value in self._attributes(frames, triggers, exposure, external).items():
             self._tell("write_attribute", name, value)
         self._tell("command_inout", "Arm")
@@ -64,6 +65,8 @@ class TangoDriver:
             "Debounce": timing["debounce"],
             "TriggersPerFrame": timing["triggers_per_frame"],
             "GateInput": timing["gate_input"],
+            # The file is that of the series which was armed in the service.
+            "DestinationFileName": "",
         }
 
     def _tell(self, method: str, *arguments: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bluesky_streamdet.core.errors import ConfigError, HardwareFailed, MissingLibrary, RequestRefused
+from bluesky_streamdet.core.errors import ConfigError, DeadlineExceeded, HardwareFailed, MissingLibrary, RequestRefused
 from bluesky_streamdet.devices.drivers import DetectorDriver, options_of
 from bluesky_streamdet.devices.xspress3 import tango_driver
 from bluesky_streamdet.devices.xspress3.driver import ServiceDriver, TimingOptions
@@ -18,7 +18,7 @@ from bluesky_streamdet.devices.xspress3.making import parts_of
 from bluesky_streamdet.devices.xspress3.tango_driver import TangoDriver
 from bluesky_streamdet.xspress3.tango_settings import Settings
 from bluesky_streamdet.xspress3.timing import timing_of
-from tests.unit.devices.xspress3.scripted import ScriptedXspress3
+from tests.unit.devices.xspress3.scripted import ScriptedXspress3, Xspress3Client
 
 ADDRESS = "tango://tango:10000/lab/xspress3/1"
 
@@ -49,13 +49,29 @@ def test_the_service_is_connected_while_it_is_armed(service: ScriptedXspress3) -
     driver.arm(1, 10, 0.1, external=False)
     driver.arm(1, 10, 0.2, external=False)
     driver.trigger()
-    assert not clients[0].is_closed
+    assert not clients[1].is_closed
     driver.disarm()
     driver.disarm()
-    assert service.commands == ["arm", "arm", "trigger", "stop"]
-    assert [one.is_closed for one in clients] == [True]
+    assert service.commands == ["arm", "stop", "arm", "trigger", "stop"]
+    assert [one.is_closed for one in clients] == [True, True]
     with pytest.raises(RequestRefused, match="not armed"):
         driver.trigger()
+
+
+def test_stopped_is_when_all_has_been_read(service: ScriptedXspress3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only then the hardware can be armed again."""
+    driver = ServiceDriver(service.connect)  # type: ignore[arg-type]
+    driver.arm(1, 10, 0.1, external=False)
+    states = iter(["finishing", "finishing", "idle"])
+    monkeypatch.setattr(Xspress3Client, "detector", lambda client: {"state": next(states)})
+    service.state["state"] = "finishing"
+    driver.disarm()
+    assert next(states, None) is None
+    monkeypatch.setattr(Xspress3Client, "detector", lambda client: {"state": "finishing"})
+    monkeypatch.setattr("bluesky_streamdet.devices.xspress3.driver.SETTLING", 0.0)
+    driver.arm(1, 10, 0.1, external=False)
+    with pytest.raises(DeadlineExceeded, match="is still finishing"):
+        driver.disarm()
 
 
 @given(st.booleans(), st.booleans(), st.integers(1, 100), st.integers(0, 255), st.booleans())
@@ -94,6 +110,7 @@ def test_tango_is_told_of_the_same_timing(external: bool, gate: bool) -> None:
         "Debounce": "debounce",
         "TriggersPerFrame": "triggers_per_frame",
         "GateInput": "gate_input",
+        "DestinationFileName": "file_name",
     }
     settings = Settings(**{names[name]: value for name, value in proxy.written.items()})
     told, direct = settings.timing(), driver.timing.timing(1, 30, 0.25, external)

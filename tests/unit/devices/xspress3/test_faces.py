@@ -22,6 +22,7 @@ from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.plans import fly
+from bluesky_streamdet.streaming.messages import ArmRequest
 from tests.scripted import Documents
 from tests.unit.devices.xspress3.scripted import BINS, CHANNELS, IRON, ScriptedXspress3, detector
 
@@ -296,6 +297,19 @@ def test_settings_are_saved_and_restored(RE: RunEngine, service: ScriptedXspress
         ("restore_settings", {"directory": "/settings/best", "force": True}),
         ("set_window", {"window": 1, "low": 10, "high": 20, "channel": 2}),
     ]
+
+
+@FACES
+def test_what_somebody_has_left_running(RE: RunEngine, service: ScriptedXspress3, face: str) -> None:
+    """Such as a session that died: both the service and the hardware are freed."""
+    service.arm_series(ArmRequest(name="left"))
+    xsp = detector(face, service)
+    called = xsp.abort()
+    if face == "async":
+        asyncio.run_coroutine_threadsafe(called, RE.loop).result()
+    assert service.current is None
+    assert service.commands == ["stop"]
+    RE(bp.count([xsp]))
 
 
 @FACES
