@@ -84,7 +84,7 @@ class Xspress3Detector(StreamDetector):
     correction = Component(Signal, value="event_width", kind=Kind.config)
     ev_per_bin = Component(Signal, value=10.0, kind=Kind.config)
     ev_offset = Component(Signal, value=0.0, kind=Kind.config)
-    exclude = Component(Signal, value=np.zeros(0, int), kind=Kind.config)
+    exclude = Component(Signal, value=[], kind=Kind.config)
     gap = Component(Signal, value=25e-9, kind=Kind.config)
     invert = Component(Signal, value=False, kind=Kind.config)
     debounce = Component(Signal, value=80, kind=Kind.config)
@@ -121,7 +121,7 @@ class Xspress3Detector(StreamDetector):
         if asset_docs == "resource" and self._frames > 1:
             raise ConfigError("Documents of the kind 'resource' can't tell of several frames an event.", "Take one.")
         self.channels = tuple(Channel("", name=f"{name}_channel{one}", parent=self) for one in range(channels))
-        for signal, value in ((self.correction, correction), (self.exclude, np.array(exclude, int))):
+        for signal, value in ((self.correction, correction), (self.exclude, list(exclude))):
             signal.put(value)
         self.ev_per_bin.put(ev_per_bin)
         self.ev_offset.put(ev_offset)
@@ -254,6 +254,8 @@ class Xspress3Detector(StreamDetector):
 
     def _show_configuration(self, values: Mapping[str, Any]) -> None:
         for key, value in values.items():
+            # As lists, which every consumer of documents can store.
+            value = value.tolist() if isinstance(value, np.ndarray) else value
             name = f"{self.name}_{key}"
             self._configuration.setdefault(name, Signal(name=name, value=value)).put(value)
 
