@@ -52,7 +52,7 @@ def drawn(maps: dict[str, Any], spectrum: Any) -> Figure:
         axes = figure.add_subplot(grid[0, place])
         picture = axes.imshow(counts, cmap=COLOURS[name], origin="lower", extent=(0, 1, 0, 1), aspect="equal")
         axes.set(title=LINES[name], xlabel="stage x", ylabel="stage y" if place == 0 else "")
-        figure.colorbar(picture, ax=axes, label="counts" if place == len(maps) - 1 else "")
+        figure.colorbar(picture, ax=axes, shrink=0.7, label="counts" if place == len(maps) - 1 else "")
     axes = figure.add_subplot(grid[1, :])
     energies = np.arange(len(spectrum)) * 0.01
     axes.semilogy(energies, np.maximum(spectrum, 0.5), color="0.2", linewidth=0.8)

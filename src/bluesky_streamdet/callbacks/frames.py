@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -22,6 +22,7 @@ from event_model.documents import (
     EventDescriptor,
     Resource,
     RunStart,
+    RunStop,
     StreamDatum,
     StreamResource,
 )
@@ -33,13 +34,19 @@ from bluesky_streamdet.streaming.reader import read_frames
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.02
+SPECTRA = "/entry/instrument/detector"
+"""Where files of spectra, of the spec XSP3, have them, and what comes with them."""
+FACTORS = ("dead_time_correction", "dead_time_correction_sdk")
+NOBODY: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRange:
     """Rows of a dataset that documents announced.
 
-    key: of the data. seq_nums: of the events. start, stop: rows, of the dataset at that path in the file.
+    key: of the data. seq_nums: of the events. start, stop: rows, of the dataset at that path in the file. columns: where
+    in that file is what each row has beside it, by name. run, described: the run's start document, and the descriptor
+    of the events; empty when they came before anybody listened.
     """
 
     key: str
@@ -48,25 +55,58 @@ class FrameRange:
     dataset: str
     start: int
     stop: int
+    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
+    run: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    described: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
 
     def last(self) -> FrameRange:
         """The newest row alone."""
-        return FrameRange(self.key, self.seq_nums[-1:], self.path, self.dataset, self.stop - 1, self.stop)
+        return replace(self, seq_nums=self.seq_nums[-1:], start=self.stop - 1)
+
+    def first(self, rows: int) -> FrameRange:
+        """The oldest rows, so many if there are."""
+        rows = min(rows, self.rows)
+        return replace(self, seq_nums=self.seq_nums[:rows], stop=self.start + rows)
+
+    def after(self, rows: int) -> FrameRange:
+        """What is left without the oldest rows."""
+        return replace(self, seq_nums=self.seq_nums[rows:], start=min(self.start + rows, self.stop))
+
+    def joined(self, other: FrameRange) -> FrameRange | None:
+        """Both as one, when `other` follows at once in the same file, and all rows are events; otherwise None."""
+        same = (self.key, self.path, self.dataset) == (other.key, other.path, other.dataset)
+        if not same or (self.stop, self.seq_nums.stop) != (other.start, other.seq_nums.start):
+            return None
+        if len(self.seq_nums) != self.rows or len(other.seq_nums) != other.rows:
+            return None
+        return replace(self, seq_nums=range(self.seq_nums.start, other.seq_nums.stop), stop=other.stop)
 
     def read(self) -> NDArray[Any] | None:
         """The rows, of shape (rows, *shape); None while the file does not have them all."""
+        return self._read(self.dataset)
+
+    def read_column(self, name: str) -> NDArray[Any] | None:
+        """What each row has beside it under this name; None when it has no such thing, or not yet."""
+        return self._read(self.columns[name]) if name in self.columns else None
+
+    def _read(self, dataset: str) -> NDArray[Any] | None:
         try:
-            rows = read_frames(self.path, self.dataset, self.start, self.stop)
+            rows = read_frames(self.path, dataset, self.start, self.stop)
         except (OSError, KeyError):
             return None
-        return rows if len(rows) == self.stop - self.start else None
+        return rows if len(rows) == self.rows else None
 
 
 class FrameDocuments(DocumentRouter):
-    """Calls `on_range` with a `FrameRange` for each announcement of frames in HDF5 files.
+    """Calls `on_range` with a `FrameRange` for each announcement of frames in HDF5 files, of any runs that are open.
 
-    keys: only these data keys; left out, all that are images. path_map: prefixes of paths in documents, and what this
-    machine calls them.
+    keys: only these data keys, or devices whose frames these are; left out, all that are images. path_map: prefixes of
+    paths in documents, and what this machine calls them. unknown: announcements whose descriptor or resource came
+    before anybody listened here.
     """
 
     def __init__(
@@ -76,10 +116,12 @@ class FrameDocuments(DocumentRouter):
         path_map: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
+        self.unknown = 0
         self._on_range = on_range
         self._keys = keys
         self._path_map = path_map or {}
-        self._descriptors: dict[str, Mapping[str, Any]] = {}
+        self._runs: dict[str, RunStart] = {}
+        self._descriptors: dict[str, EventDescriptor] = {}
         self._resources: dict[str, Any] = {}
         self._datums: dict[str, Datum] = {}
 
@@ -88,24 +130,39 @@ class FrameDocuments(DocumentRouter):
         return super().__call__(name, doc, validate)
 
     def start(self, doc: RunStart) -> None:
-        self._descriptors.clear()
-        self._resources.clear()
-        self._datums.clear()
+        self._runs[doc["uid"]] = doc
+
+    def stop(self, doc: RunStop) -> None:
+        run = doc["run_start"]
+        self._runs.pop(run, None)
+        self._descriptors = {uid: one for uid, one in self._descriptors.items() if one["run_start"] != run}
+        if not self._runs:
+            # Resources need not say of which run they are.
+            self._resources.clear()
+            self._datums.clear()
 
     def descriptor(self, doc: EventDescriptor) -> None:
-        self._descriptors[doc["uid"]] = doc["data_keys"]
+        self._descriptors[doc["uid"]] = doc
 
     def stream_resource(self, doc: StreamResource) -> None:
         self._resources[doc["uid"]] = doc
 
     def stream_datum(self, doc: StreamDatum) -> None:
-        resource, data_keys = self._resources[doc["stream_resource"]], self._descriptors[doc["descriptor"]]
-        key = resource["data_key"]
-        if resource["mimetype"] != HDF5 or not self._wants(key, data_keys):
+        resource, descriptor = self._resources.get(doc["stream_resource"]), self._descriptors.get(doc["descriptor"])
+        if resource is None or descriptor is None:
+            self.unknown += 1
             return
+        key = resource["data_key"]
+        if resource["mimetype"] != HDF5 or not self._wants(key, descriptor["data_keys"]):
+            return
+        columns = {
+            one["data_key"][len(key) + 1 :]: one["parameters"]["dataset"]
+            for one in self._resources.values()
+            if one.get("uri") == resource["uri"] and one["data_key"] != key and one["data_key"].startswith(key)
+        }
         indices, seq_nums = doc["indices"], range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"])
         dataset, path = resource["parameters"]["dataset"], self._local(resource["uri"])
-        self._on_range(FrameRange(key, seq_nums, path, dataset, indices["start"], indices["stop"]))
+        self._announce(descriptor, key, seq_nums, path, dataset, indices["start"], indices["stop"], columns)
 
     def resource(self, doc: Resource) -> None:
         self._resources[doc["uid"]] = doc
@@ -115,19 +172,46 @@ class FrameDocuments(DocumentRouter):
         return doc
 
     def event(self, doc: Event) -> Event:
-        data_keys = self._descriptors[doc["descriptor"]]
-        for key, data_key in data_keys.items():
-            if data_key.get("external") != "FILESTORE:" or not self._wants(key, data_keys):
+        descriptor = self._descriptors.get(doc["descriptor"])
+        if descriptor is None:
+            self.unknown += 1
+            return doc
+        data_keys, seq_nums = descriptor["data_keys"], range(doc["seq_num"], doc["seq_num"] + 1)
+        shown: set[str] = set()
+        for key in (key for key, described in data_keys.items() if described.get("external") == "FILESTORE:"):
+            datum = self._datums.pop(doc["data"][key], None)
+            resource = self._resources.get(datum["resource"]) if datum is not None else None
+            if datum is None or resource is None:
+                self.unknown += 1
                 continue
-            datum = self._datums.pop(doc["data"][key])
-            resource = self._resources[datum["resource"]]
-            frames = resource["resource_kwargs"].get("frame_per_point", 1)
-            first = datum["datum_kwargs"]["point_number"] * frames
             path = Path(reader_path(f"{resource['root'].rstrip('/')}/{resource['resource_path']}", self._path_map))
-            self._on_range(
-                FrameRange(key, range(doc["seq_num"], doc["seq_num"] + 1), path, DATA, first, first + frames)
-            )
+            kwargs = datum["datum_kwargs"]
+            if "channel" in kwargs and "frame" in kwargs:
+                # Each channel is a datum; the spectra of all of them are one row.
+                device, row = _device_of(key, descriptor), kwargs["frame"]
+                if device not in shown and (self._keys is None or {device, key} & set(self._keys)):
+                    shown.add(device)
+                    columns = {name: f"{SPECTRA}/{name}" for name in FACTORS}
+                    self._announce(descriptor, device, seq_nums, path, f"{SPECTRA}/data", row, row + 1, columns)
+            elif self._wants(key, data_keys):
+                frames = resource["resource_kwargs"].get("frame_per_point", 1)
+                first = kwargs["point_number"] * frames
+                self._announce(descriptor, key, seq_nums, path, DATA, first, first + frames)
         return doc
+
+    def _announce(
+        self,
+        descriptor: Any,
+        key: str,
+        seq_nums: range,
+        path: Path,
+        dataset: str,
+        start: int,
+        stop: int,
+        columns: Mapping[str, str] = NOBODY,
+    ) -> None:
+        run: Mapping[str, Any] = self._runs.get(descriptor["run_start"], {"uid": descriptor["run_start"]})
+        self._on_range(FrameRange(key, seq_nums, path, dataset, start, stop, columns, run, descriptor))
 
     def _wants(self, key: str, data_keys: Mapping[str, Any]) -> bool:
         if self._keys is not None:
@@ -138,6 +222,12 @@ class FrameDocuments(DocumentRouter):
         path = Path(reader_path(urlparse(uri).path, self._path_map))
         # Some write %20 for a space, and some, Tiled among them, take the path as it stands.
         return path if path.exists() else Path(reader_path(unquote(urlparse(uri).path), self._path_map))
+
+
+def _device_of(key: str, descriptor: Mapping[str, Any]) -> str:
+    """The device that a data key is of; the key itself when nobody says."""
+    owners = (device for device, keys in descriptor.get("object_keys", NOBODY).items() if key in keys)
+    return next(owners, key)
 
 
 def _is_beside(key: str, data_keys: Mapping[str, Any]) -> bool:

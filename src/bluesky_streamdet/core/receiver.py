@@ -66,6 +66,7 @@ class Receiver:
         self._leftovers = Leftovers()
         # What came of the next series while this one waits for frames that it is owed, and when.
         self._next: list[tuple[Event, float]] = []
+        self._next_keys: set[str | None] = set()
         self._next_bytes = 0
 
     @property
@@ -313,12 +314,14 @@ class Receiver:
         if series is None or type(event) is SeriesStart:
             return True
         if differ(event.series, series.key):
-            return not self._leftovers.named(str(event.series))
+            return event.series in self._next_keys or not self._leftovers.named(str(event.series))
         end = series.end_position
         return end is not None and event.position is not None and event.position >= end
 
     def _postpone(self, event: Event) -> None:
         self._next.append((event, self._now))
+        if type(event) is SeriesStart:
+            self._next_keys.add(event.series)
         self._next_bytes += BOOKKEEPING + (payload_bytes(event) if type(event) is Frame else 0)
         if self.series is not None and self._next_bytes > self._limits.gap_bytes:
             self._close(self.series)
@@ -332,6 +335,7 @@ class Receiver:
         now = self._now
         while self._next and self.series is None:
             events, self._next, self._next_bytes = self._next, [], 0
+            self._next_keys.clear()
             # They have waited already: a gap among them lasts since they came.
             for event, self._now in events:
                 self._event(event)

@@ -213,12 +213,12 @@ def metadata(streamer: Streamer, run: HardwareSeries) -> dict[str, Any]:
     """What the header of a series says of the system, by the names of `core.metadata` where it has one."""
     values = state(streamer)
     kept = ("clock_period", "ev_per_bin", "first_bin", "windows", "thresholds", "regions", "dead_time_energy")
-    timing = run.timing
+    timing, exposure = run.timing, streamer.system.exposure
     return {
         "description": f"Xspress3 ({values['generation']})",
         "firmware_version": values["revision"],
         "trigger_mode": timing.mode,
-        **({"count_time": timing.exposure, "frame_time": timing.period} if timing.timed else {}),
+        **({} if exposure is None else {"count_time": exposure, "frame_time": exposure + values["readout_time"]}),
         **{name: values[name] for name in kept},
         "dead_time_event_width": values["event_widths"],
         "dead_time_parameters": {

@@ -51,7 +51,8 @@ class Streamer:
         self.series: HardwareSeries | None = None
         self.recent = Recent(config.recent_frames)
         self.overruns = self._frames = 0
-        self._series = count(1)
+        # Names that go on rising when the process is started anew, so that receivers know old series from new ones.
+        self._series = count(time.time_ns() // 1_000_000)
         self._position = count()
         self._waiting: list[Event] = []
         self._open()

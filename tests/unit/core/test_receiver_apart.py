@@ -184,6 +184,16 @@ def test_names_that_are_no_numbers_have_no_order() -> None:
     assert station.sink.series[0].ledger.foreign == {"of another series": 2}
 
 
+def test_a_detector_that_was_restarted_names_its_series_anew() -> None:
+    """As the frames lie in the receiver's queue: the header of a name that it knows, and its frames at once."""
+    station = Station()
+    station.receive(SeriesStart("1", 0), frame(0, 1, "1"), SeriesEnd("1", 2), SeriesStart("2", 3), frame(0, 4, "2"))
+    station.receive(SeriesStart("1", 0, frames=2), frame(0, 1, "1"), frame(1, 2, "1"), SeriesEnd("1", 3))
+    station.wait(1.0)
+    assert station.sink.numbers == [[0], [0], [0, 1]]
+    assert station.outcomes[2] == COMPLETE
+
+
 # What nobody wants.
 
 

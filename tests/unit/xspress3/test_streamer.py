@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed, RequestRefused
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.series import is_later
 from bluesky_streamdet.transforms.pixels import decode
 from bluesky_streamdet.xspress3.config import SystemConfig, Xspress3Plane
 from bluesky_streamdet.xspress3.simulation.config import SimulationConfig
@@ -96,14 +98,37 @@ def test_a_series_from_start_to_end(rig: Rig) -> None:
 
     start, *_, end = rig.events
     assert isinstance(start, SeriesStart) and isinstance(end, SeriesEnd)
-    assert (start.series, start.frames, start.filename, start.save) == ("1", 5, "scan_1.h5", True)
+    assert (start.frames, start.filename, start.save) == (5, "scan_1.h5", True)
     assert start.metadata["count_time"] == 0.01
     assert [frame.number for frame in rig.frames] == list(range(5))
     assert [event.position for event in rig.events] == list(range(7))
-    assert (end.series, end.error) == ("1", "")
+    assert (end.series, end.error) == (start.series, "")
     consistent(rig.frames)
     assert {int(ticks) for frame in rig.frames for ticks in record(frame)["total_ticks"]} == {800_000}
     assert rig.state["state"] == "idle"
+
+
+def test_series_of_a_streamer_that_was_started_anew_have_later_names() -> None:
+    """Or a receiver would take their frames for those of a series that it has closed."""
+    names = []
+    for _ in range(2):
+        rig = Rig({})
+        for _ in range(2):
+            names.append(rig.do("arm", exposure=0.01)["series"])
+            rig.after(0.02)
+        rig.streamer.close()
+    assert all(is_later(later, earlier) for earlier, later in pairwise(names)), names
+
+
+@pytest.mark.parametrize("rig", [({"clock_period": 1e-8}, {})], indirect=True)
+def test_the_times_in_the_header_are_those_of_the_hardware(rig: Rig) -> None:
+    """The exposure as rounded to clock cycles of 10 ns, and a gap of two of them."""
+    rig.do("arm", exposure=0.010_000_003)
+    rig.after(0.02)
+    start = rig.events[0]
+    assert isinstance(start, SeriesStart)
+    times = [start.metadata[name] for name in ("count_time", "frame_time")]
+    assert times == pytest.approx([0.01, 0.010_000_02], abs=1e-12)
 
 
 def test_it_asks_to_be_looked_at_only_while_something_may_come(rig: Rig) -> None:
@@ -227,7 +252,7 @@ def test_stopped_in_the_middle(rig: Rig) -> None:
     rig.after(0.01, steps=3)
 
     assert 3 <= len(rig.frames) <= 4, "the frame that was cut may be delivered"
-    assert rig.end == SeriesEnd("1", len(rig.frames) + 1, "")
+    assert rig.end == SeriesEnd(rig.frames[0].series, len(rig.frames) + 1, "")
     assert rig.do("stop")["state"] == "idle", "stopping twice is no error"
 
 
@@ -243,7 +268,7 @@ def test_nobody_wants_more(rig: Rig) -> None:
 def test_one_series_at_a_time(rig: Rig) -> None:
     rig.do("arm", mode="software", exposure=0.01)
 
-    with pytest.raises(Busy, match="Series 1 of the Xspress3 runs"):
+    with pytest.raises(Busy, match=r"Series \d+ of the Xspress3 runs"):
         rig.do("arm", exposure=0.01)
     with pytest.raises(Busy):
         rig.do("set_range", first=0, bins=100)

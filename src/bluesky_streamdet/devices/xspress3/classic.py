@@ -9,6 +9,7 @@ The spectra go into the file and are announced there; an event holds the numbers
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -115,7 +116,7 @@ class Xspress3Detector(StreamDetector):
         parts = parts_of(url, driver, connect, channels=channels, columns=columns)
         self._hardware, self._driver = parts.hardware, parts.driver
         self._readings: dict[str, Signal] = {}
-        self._configuration: dict[str, Signal] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
         self.channels: tuple[Channel, ...] = ()
         super().__init__(prefix, name=name, asset_docs=asset_docs, **parts.keywords, **kwargs)
         if asset_docs == "resource" and self._frames > 1:
@@ -143,7 +144,7 @@ class Xspress3Detector(StreamDetector):
         owners = [self.name, *(one.name for one in self.channels)]
         names = [f"{owner}_{one.name}" for owner in owners for one in self._regions]
         self._readings = {name: Signal(name=name, value=NAN) for name in names}
-        self._show_configuration(region_table(self._regions, self._calibration))
+        self._show_facts(region_table(self._regions, self._calibration))
 
     def set_window(self, window: int, low: int, high: int, channel: int = -1) -> None:
         """Set window 0 or 1 of the hardware now, to bins `low` to `high`, inclusive; of all channels, or one."""
@@ -178,7 +179,7 @@ class Xspress3Detector(StreamDetector):
         correction, exclude = cast("Correction", self.correction.get()), np.asarray(self.exclude.get()).tolist()
         self._hardware.settings = Settings(self._regions, self._calibration, correction, windows, exclude)
         staged = super().stage()
-        self._show_configuration(region_table(self._regions, self._calibration))
+        self._show_facts(region_table(self._regions, self._calibration))
         self._show_hardware()
         return staged
 
@@ -231,12 +232,10 @@ class Xspress3Detector(StreamDetector):
 
     def describe_configuration(self) -> dict[str, Any]:  # type: ignore[override]
         described = cast("dict[str, Any]", super().describe_configuration())
-        return _merged(described, (one.describe() for one in self._configuration.values()))
+        return described | {name: _fact_key(name, one["value"]) for name, one in self._facts.items()}
 
     def read_configuration(self) -> dict[str, Any]:  # type: ignore[override]
-        return _merged(
-            cast("dict[str, Any]", super().read_configuration()), (one.read() for one in self._configuration.values())
-        )
+        return cast("dict[str, Any]", super().read_configuration()) | self._facts
 
     @property
     def _extra(self) -> Iterator[Any]:
@@ -250,14 +249,19 @@ class Xspress3Detector(StreamDetector):
         return Calibration(cast("float", self.ev_per_bin.get()), cast("float", self.ev_offset.get()))
 
     def _show_hardware(self) -> None:
-        self._show_configuration(described(self._hardware.state))
+        self._show_facts(described(self._hardware.state))
 
-    def _show_configuration(self, values: Mapping[str, Any]) -> None:
-        for key, value in values.items():
-            # As lists, which every consumer of documents can store.
-            value = value.tolist() if isinstance(value, np.ndarray) else value
-            name = f"{self.name}_{key}"
-            self._configuration.setdefault(name, Signal(name=name, value=value)).put(value)
+    def _show_facts(self, values: Mapping[str, Any]) -> None:
+        """Have the configuration say this; arrays as lists, which every consumer of documents can store."""
+        for name, value in values.items():
+            plain = value.tolist() if isinstance(value, np.ndarray) else value
+            self._facts[f"{self.name}_{name}"] = {"value": plain, "timestamp": time.time()}
+
+
+def _fact_key(name: str, value: Any) -> dict[str, Any]:
+    array = np.asarray(value)
+    kind = "array" if array.ndim else {"f": "number", "U": "string"}.get(array.dtype.kind, "integer")
+    return {"source": f"PY:{name}", "dtype": kind, "shape": list(array.shape), "dtype_numpy": array.dtype.str}
 
 
 def _merged(into: dict[str, Any], parts: Iterator[Any]) -> dict[str, Any]:

@@ -38,12 +38,8 @@ def region_map(
     """
     checked(correction)
     values = run[stream]
-    configuration = _configuration(values, detector)
-    wanted = _region(region, configuration)
-    axis = Axis(
-        _number(configuration, "bins", LAST_BIN + 1), _number(configuration, "first_bin", 0), _lookup(configuration)
-    )
-    mask = axis.mask(wanted, _calibration(configuration))
+    said = values.metadata.get("configuration", {}).get(detector, {}).get("data", {})
+    mask = recorded_mask(region, said, detector)
     first, last = int(np.argmax(mask)), len(mask) - int(np.argmax(mask[::-1]))
     frames = values[detector]
     if len(frames.shape) != 3:
@@ -52,6 +48,18 @@ def region_map(
     factor = _factor(values, detector, correction)
     counts = region_counts(spectra, mask[first:last], factor, exclude)
     return as_map(counts, run.start)
+
+
+def recorded_mask(region: str | Region, said: Mapping[str, Any], detector: str) -> NDArray[np.bool_]:
+    """Which places of a recorded spectrum a region holds. said: the detector's configuration in a descriptor.
+
+    Raises `ConfigError`.
+    """
+    # Both faces say the same things, by names that begin otherwise.
+    configuration = {key.removeprefix(detector)[1:].removeprefix("hardware-"): value for key, value in said.items()}
+    bins, first = _number(configuration, "bins", LAST_BIN + 1), _number(configuration, "first_bin", 0)
+    axis = Axis(bins, first, _lookup(configuration))
+    return axis.mask(_region(region, configuration), _calibration(configuration))
 
 
 def as_map(counts: NDArray[Any], start: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -83,12 +91,6 @@ def _region(region: str | Region, configuration: Mapping[str, Any]) -> Region:
         raise ConfigError(
             f"The run has no region {region!r}: {error.message}", f"It has {', '.join(names)}."
         ) from error
-
-
-def _configuration(values: Any, detector: str) -> dict[str, Any]:
-    """What the run's descriptor says of the detector, by the names that both faces share."""
-    found = values.metadata.get("configuration", {}).get(detector, {}).get("data", {})
-    return {key.removeprefix(detector)[1:].removeprefix("hardware-"): value for key, value in found.items()}
 
 
 def _calibration(configuration: Mapping[str, Any]) -> Calibration:

@@ -18,12 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.devices.xspress3.scalars import SCALARS
+from bluesky_streamdet.documents import COLUMNS
 
 MOST_REGIONS = 48
 LAST_BIN = 4095
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-TAKEN = frozenset({"total", "frames_written", "frames_missing", "dead_time", "exposure"})
-"""Names of other values of an event."""
+TAKEN = frozenset({"total", "frames_written", "frames_missing", "dead_time", "sum_spectrum", "spectrum"}) | frozenset(
+    {"name", "parent", "log", "children", "connect", "set_name", "exposure"}
+)
+"""Names of other values of an event, and what devices of either kind keep for themselves."""
 ELECTRONIC_NOISE = 70.0
 """eV, full width at half maximum, of a good silicon drift detector."""
 FANO_FACTOR = 0.115
@@ -63,10 +67,14 @@ class Region:
     line: str = ""
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name) or self.name in TAKEN:
+        if (
+            not NAME.fullmatch(self.name)
+            or self.name.startswith("channel")
+            or self.name in TAKEN | {*SCALARS, *COLUMNS}
+        ):
             raise ConfigError(
                 f"A region can't be called {self.name!r}.",
-                f"Take letters, digits and _, with a letter first, and none of {', '.join(sorted(TAKEN))}.",
+                "Take letters, digits and _, with a letter first, and no name that something else has, such as total.",
             )
         if not self.low <= self.high:
             raise ConfigError(f"Region {self.name} is empty: it begins at {self.low:g} and ends at {self.high:g}.")

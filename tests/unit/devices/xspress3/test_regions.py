@@ -53,7 +53,7 @@ def test_a_line_has_the_width_of_the_detector() -> None:
         ({"Fe": {"line": "Fe Ka", "colour": "red"}}, "is given as"),
         ({"Fe": {"bins": [3]}}, "is given as"),
         ({"Fe": (6500, 6400)}, "is empty: it begins at 6500 and ends at 6400"),
-        ({"total": (1, 2)}, "can't be called 'total'"),
+        *(({name: (1, 2)}, f"can't be called '{name}'") for name in ("total", "clock_ticks", "channel1_Fe", "name")),
         ({"Fe-Ka": (1, 2)}, "can't be called 'Fe-Ka'"),
         ({f"r{n}": (1, 2) for n in range(49)}, "49 regions are too many; there may be 48"),
         ([Region("a", 1, 2), Region("a", 3, 4)], "the same name"),

@@ -1,0 +1,118 @@
+"""What the axes of a run's arrays mean: where the motors were, when it was, which energy a bin holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bluesky_streamdet.analysis.runs import Run, Stream
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.devices.xspress3.maps import SEPARATORS
+from bluesky_streamdet.devices.xspress3.regions import LAST_BIN, Axis, Calibration
+
+EVENT = "event"
+POSITIONS = "positions"
+"""The stream in which a fly scan says where its stage was."""
+RECEIVED = "receive_time"
+Coordinate = tuple[str, NDArray[Any], dict[str, str]]
+"""Of an axis: its name, values, attributes."""
+
+
+def frame_keys(stream: Stream) -> list[str]:
+    """Data keys of frames, and not of what comes beside them."""
+    arrays = [key for key in stream.external if len(stream.data_keys[key]["shape"]) >= 1]
+    return [key for key in arrays if not any(key != other and key.startswith(other) for other in arrays)]
+
+
+def owner(stream: Stream, key: str) -> str:
+    """The device that a data key is of."""
+    return stream.data_keys[key].get("object_name", key)
+
+
+def the_detector(stream: Stream, wanted: str | None) -> str:
+    """The device whose frames are meant: `wanted`, or the only one. Raises `ConfigError`."""
+    owners = list(dict.fromkeys(owner(stream, key) for key in frame_keys(stream)))
+    found = owners if wanted is None else [one for one in owners if one == wanted]
+    if len(found) == 1:
+        return found[0]
+    if not owners:
+        raise ConfigError("The run has no frames.", "Were any taken, and is it the right stream?")
+    which = f"no frames of {wanted!r}" if wanted else "frames of several detectors"
+    raise ConfigError(f"The run has {which}.", f"Give detector=…, one of {', '.join(owners)}.")
+
+
+def settings_of(stream: Stream, device: str) -> dict[str, Any]:
+    """What the descriptor says of a device, by the names that both faces share."""
+    return {key.removeprefix(device)[1:].removeprefix("hardware-"): one for key, one in said_of(stream, device).items()}
+
+
+def said_of(stream: Stream, device: str) -> Mapping[str, Any]:
+    """The configuration of a device, as the descriptor has it."""
+    return stream.metadata.get("configuration", {}).get(device, {}).get("data", {})
+
+
+def event_axis(run: Run, stream: Stream, length: int, device: str) -> dict[str, Coordinate]:
+    """Coordinates of the events: `time` (when each was), `receive_time` (when its frame came), motors by their keys.
+
+    Positions that a run which was cut short does not have are nan.
+    """
+    coordinates: dict[str, Coordinate] = {}
+    if (times := stream.times) is not None:
+        coordinates["time"] = _along(moments(np.rint(np.asarray(times) * 1e9)), length, {})
+    if (received := column(stream, device, RECEIVED)) is not None:
+        coordinates[RECEIVED] = _along(moments(stream.read(received)), length, {})
+    for key, values, attributes in positions(run, stream):
+        coordinates[key] = _along(values, length, attributes)
+    return coordinates
+
+
+def positions(run: Run, stream: Stream) -> list[tuple[str, NDArray[Any], dict[str, str]]]:
+    """Where the motors of a run were at each event: data keys, numbers, attributes."""
+    motors = set(run.start.get("motors") or ())
+    streams = [stream, *([run[POSITIONS]] if POSITIONS in run else [])]
+    return [
+        (key, one.read(key), attributes_of(one, key))
+        for one in streams
+        for key in one
+        if owner(one, key) in motors and not one.data_keys[key]["shape"]
+    ]
+
+
+def column(stream: Stream, device: str, name: str) -> str | None:
+    """The data key of what a device says beside its frames, in either face's spelling."""
+    return next((key for one in SEPARATORS if (key := f"{device}{one}{name}") in stream), None)
+
+
+def energies(settings: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The energy in the middle of each place along a spectrum, in eV; nan for a place that holds no energies."""
+    lookup = np.asarray(settings.get("lookup", []), int).reshape(-1, 3).tolist()
+    axis = Axis(int(settings.get("bins", LAST_BIN + 1)), int(settings.get("first_bin", 0)), lookup)
+    calibration = Calibration(float(settings.get("ev_per_bin", 10.0)), float(settings.get("ev_offset", 0.0)))
+    return calibration.offset + (axis.low + axis.high) / 2 * calibration.ev_per_bin
+
+
+def dims_of(stream: Stream, key: str, ndim: int) -> list[str]:
+    """Names of the axes of an array, the first of which is that of the events."""
+    dims: Sequence[str] = stream.data_keys[key].get("dims") or ()
+    return [EVENT, *(dims if len(dims) == ndim - 1 else [f"{key}_{axis}" for axis in range(ndim - 1)])]
+
+
+def attributes_of(stream: Stream, key: str) -> dict[str, str]:
+    """Its unit, if it has one."""
+    units = stream.data_keys[key].get("units")
+    return {"units": units} if units else {}
+
+
+def moments(nanoseconds: NDArray[Any]) -> NDArray[np.datetime64]:
+    """Times from numbers of ns since 1970."""
+    return np.asarray(nanoseconds, np.int64).astype("datetime64[ns]")
+
+
+def _along(values: NDArray[Any], length: int, attributes: dict[str, str]) -> Coordinate:
+    if len(values) < length:
+        empty = np.datetime64("NaT") if values.dtype.kind == "M" else np.nan
+        values = np.concatenate([values, np.full(length - len(values), empty)])
+    return EVENT, values[:length], attributes
