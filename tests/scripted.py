@@ -262,6 +262,8 @@ class ScriptedSeries:
         }
         self._numbers = group.create_dataset("sequence_number", (0,), "u8", maxshape=(None,), chunks=(4096,))
         self._file["/entry/data/data"] = self._data
+        if self._scalars:
+            self._file["/entry/instrument/detector"] = group
         self._file.swmr_mode = True
 
     def _put(self, visible: int, numbers: list[int]) -> None:

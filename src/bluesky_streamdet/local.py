@@ -132,6 +132,9 @@ class TiledProcess:
 
     def close(self) -> None:
         """End the server. May be called twice."""
+        if not self._uri:
+            # Nobody has wanted it yet: there is nothing to keep, and it may take seconds to be ready.
+            self._process.terminate()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
@@ -150,15 +153,15 @@ class TiledProcess:
         self.close()
 
 
-def open_catalog(uri: str) -> Any:
+def open_catalog(uri: str, container: str = CATALOG) -> Any:
     """The client of the runs' container, which is made when it is not there; `[-1]` is the last run."""
     from tiled.client import from_uri
     from tiled.structures.core import Spec
 
     root: Any = from_uri(uri)
-    if CATALOG in root:
-        return root[CATALOG]
-    return root.create_container(CATALOG, specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
+    if container in root:
+        return root[container]
+    return root.create_container(container, specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
 
 
 def serve_tiled(folder: Path, readable: Path) -> None:

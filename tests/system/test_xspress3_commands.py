@@ -70,6 +70,23 @@ def test_a_first_series_and_what_is_told(tmp_path: Path) -> None:
         assert "It knows state, arm, trigger" in tell(url, "sing").stderr
 
 
+def test_several_simulated_cards(tmp_path: Path) -> None:
+    with streaming(tmp_path, "--cards", "3") as (_, url), ServiceClient(url) as service:
+        assert [service.detector()[name] for name in ("cards", "channels")] == [3, 3]
+
+
+def test_the_greeting_names_the_ports_that_were_found(tmp_path: Path) -> None:
+    command = [*COMMAND, "stream", "--simulate", "X3", "--directory", str(tmp_path), *PORTS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            for what in ("output +data: push", "output +public: pub", "monitor"):
+                assert int(line_with(process, rf"{what} +tcp://127.0.0.1:(\d+)$")[1]) > 0
+            process.send_signal(signal.SIGINT)
+            line_with(process, "ended$")
+        finally:
+            process.kill()
+
+
 def test_without_a_file(tmp_path: Path) -> None:
     with streaming(tmp_path, "--frames", "3", "--exposure", "0.01", "--no-save") as (process, _):
         line_with(process, "ended complete, 0 frames, no file")
@@ -82,7 +99,9 @@ def test_without_a_file(tmp_path: Path) -> None:
         (["--simulate", "X9"], "generation is 'X9'"),
         (["--dialect", "klingon", "--simulate", "X3"], "no dialect 'klingon'"),
         (["nowhere.yaml"], "There is no file nowhere.yaml"),
-        (["pyproject.toml", "--cards", "2"], "described in the file"),
+        (["pyproject.toml", "--cards", "2"], "system is described in the file"),
+        (["pyproject.toml"], "outputs are described in the file"),
+        (["--channels", "2"], "say which: --simulate X3"),
         (["--library", "/nowhere/libxspress3.so"], "/nowhere/libxspress3.so"),
     ],
 )

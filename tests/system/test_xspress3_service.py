@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import zmq
 
 from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed, RequestRefused
 from bluesky_streamdet.core.series import Outcome
@@ -196,6 +197,28 @@ def test_an_overrun_ends_the_series(tmp_path: Path) -> None:
         assert report.ledger.missing == 100_000 - report.ledger.written
         assert client.detector()["overruns"] == 1
         assert taken(client, exposure=0.02, frames=3).outcome is Outcome.COMPLETE
+
+
+def test_a_receiver_that_never_reads_holds_up_no_more_than_the_memory_of_the_detector(tmp_path: Path) -> None:
+    outputs = [{"name": "data", "address": "tcp://127.0.0.1:0", "kind": "push", "overflow": "wait", "queue": 4}]
+    system = {"max_frames": 64, "simulate": {"channels": 2, "rate": 1e5}}
+    with (
+        ServiceProcess(config_in(tmp_path, system=system, outputs=outputs)) as service,
+        ServiceClient(service.url, service.api_key) as client,
+        zmq.Context() as context,
+        context.socket(zmq.PULL) as receiver,
+    ):
+        receiver.linger, receiver.rcvhwm = 0, 1
+        receiver.connect(client.status().outputs[0].address)
+        client.wait(lambda status: status.outputs[0].clients == 1, PATIENCE, "the receiver")
+        report = taken(client, exposure=0.002, frames=100_000)
+        ledger = report.ledger
+
+        assert (report.outcome, "Overrun: frames" in report.reason) == (Outcome.INCOMPLETE, True)
+        assert 0 < ledger.written == ledger.received == ledger.expected - ledger.missing
+        (output,) = client.status().outputs
+        assert output.seen == output.sent + output.queued == ledger.written
+        assert not output.dropped
 
 
 def test_a_fault_and_the_way_out_of_it(tmp_path: Path) -> None:

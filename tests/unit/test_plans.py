@@ -15,12 +15,19 @@ from bluesky_streamdet.devices.stage import SimulatedStage
 
 
 def sent(plan: Any, answers: dict[str, list[Any]]) -> list[Msg]:
-    """The messages of a plan, answered by their commands; None for those without an answer."""
+    """The messages of a plan, answered by their commands; None for those without an answer.
+
+    Who carries them out is asked for besides.
+    """
     messages: list[Msg] = []
-    answer = None
+    answer: Any = None
     try:
         while True:
-            messages.append(plan.send(answer))
+            message = plan.send(answer)
+            if message.command == "RE_class":
+                answer = object
+                continue
+            messages.append(message)
             waiting = answers.get(messages[-1].command, [])
             answer = waiting.pop(0) if waiting else None
     except StopIteration:
@@ -98,12 +105,29 @@ def test_the_order_of_a_raster() -> None:
     assert [row.y for row in prepared[1:]] == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("plan", [plans.fly, plans.announce_until_complete, plans.raster])
+ALL = [
+    plans.announce_until_complete,
+    plans.burst_scan,
+    plans.energy_scan,
+    plans.fly,
+    plans.raster,
+    plans.time_series,
+    plans.tomography,
+]
+
+
+@pytest.mark.parametrize("plan", ALL)
 def test_a_queue_server_can_list_them(plan: Any) -> None:
     """It reads the parameters' descriptions in NumPy's form, and wants defaults that are literals."""
     assert plan._is_plan_
     assert "Parameters\n    ----------" in plan.__doc__
     for parameter in inspect.signature(plan).parameters.values():
-        assert f"\n    {parameter.name} : " in plan.__doc__
+        name = f"*{parameter.name}" if parameter.kind is parameter.VAR_POSITIONAL else parameter.name
+        assert f"\n    {name} :" in plan.__doc__
         default = parameter.default
         assert default is inspect.Parameter.empty or ast.literal_eval(repr(default)) == default
+
+
+def test_no_plan_is_forgotten_here() -> None:
+    public = [getattr(plans, name) for name in plans.__all__]
+    assert [one for one in public if getattr(one, "_is_plan_", False)] == ALL

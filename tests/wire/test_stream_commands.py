@@ -198,7 +198,9 @@ def test_watch_says_when_nothing_comes(capsys: pytest.CaptureFixture[str]) -> No
     with Listener(ANY, bind=True) as listener:
         address = listener.address
     assert main(["watch", address, "--seconds", "0.05"]) == 0
-    assert f"no detector at {address} yet" in capsys.readouterr().out
+    assert f"no detector at {address} yet; one that sends by PUSH needs --socket pull" in capsys.readouterr().out
+    assert main(["watch", address, "--seconds", "0.05", "--socket", "pull"]) == 0
+    assert capsys.readouterr().out.endswith(f"no detector at {address} yet\n")
 
 
 def test_watch_refuses_to_save_without_matplotlib(

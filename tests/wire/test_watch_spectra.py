@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from tests.unit.streaming.frames import frame
 from tests.unit.streaming.spectra import CHANNELS, counts, record, spectra
 from tests.wire.streams import LOOPBACK
 
-METADATA = {"count_time": 0.25, "ev_per_bin": 10.0, "first_bin": 5, "clock_period": 12.5e-9}
+FIRST_BIN = 4096 - 16
+METADATA = {"count_time": 0.25, "ev_per_bin": 10.0, "first_bin": FIRST_BIN, "clock_period": 12.5e-9}
 PNG = b"\x89PNG"
 
 
@@ -172,6 +174,7 @@ def test_a_window_shows_what_comes(monitor: Monitor, socket: str, monkeypatch: p
         frames = "1" if socket == "monitor" else "5"
         assert main(["watch", address, "--socket", socket, "--frames", frames, "--plot"]) == 0
     np.testing.assert_array_equal(shown[-1].counts, counts(4)[:, :-1])
+    assert (shown[-1].first_bin, shown[-1].ev_per_bin) == (FIRST_BIN, 10.0)
     assert shown[-1].totals == [int(one.sum()) for one in counts(4)]
 
 
@@ -179,13 +182,32 @@ def test_the_axis_is_the_energy_where_it_is_known() -> None:
     figures = pytest.importorskip("matplotlib.figure")
     from bluesky_streamdet.cli.spectra import draw
 
-    for metadata, label, left in [({}, "bin", 0.0), (METADATA, "energy (keV)", 0.05)]:
+    folded = METADATA | {"first_bin": 0, "regions": [[100, 162, 63]]}
+    for metadata, label, left in [({}, "bin", 0.0), (METADATA, "energy (keV)", 40.8), (folded, "bin", 0.0)]:
         figure = figures.Figure()
         draw(figure, spectra_of(spectra(0, (20, 64)), metadata))
         (axes,) = figure.axes
         assert (axes.get_xlabel(), axes.get_xlim()[0]) == (label, pytest.approx(left))
         assert axes.get_yscale() == "log" and len(axes.lines) == 20
         assert ("0.25 s" in axes.get_title()) == bool(metadata)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shown"),
+    [
+        ({}, 15),
+        ({"first_bin": 4080}, 15),
+        ({"first_bin": 600}, 16),
+        ({"first_bin": 0}, 16),
+        ({"first_bin": 0, "regions": [[100, 114, 15]]}, 15),
+        ({"first_bin": 2, "regions": [[100, 130, 31]]}, 16),
+    ],
+)
+def test_the_last_bin_is_left_out_where_it_stands_for_the_rest(metadata: dict[str, Any], shown: int) -> None:
+    """And not where only a part of the spectrum was read."""
+    seen = spectra_of(spectra(0, (CHANNELS, 16)), metadata)
+    np.testing.assert_array_equal(seen.counts, counts(0, (CHANNELS, 16))[:, :shown])
+    assert seen.totals == [int(one.sum()) for one in counts(0, (CHANNELS, 16))]
 
 
 def test_what_is_taken_for_spectra() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from bluesky_streamdet.analysis.axes import (
     EVENT,
@@ -30,9 +32,8 @@ from bluesky_streamdet.devices.xspress3.readout import FACTORS, Correction, chec
 from bluesky_streamdet.devices.xspress3.regions import Region
 
 PRIMARY = "primary"
-SPECTRUM = "_spectrum"
-"""After the name of a channel, in runs whose documents are resource and datum: a data key for each channel."""
-TO_COME = {"row": 0, "column": 1}
+ENERGY = {"units": "eV", "long_name": "energy"}
+GRID = ("row", "column")
 
 
 def spectra(
@@ -41,60 +42,67 @@ def spectra(
     """Counts of each bin: (event, channel, energy), or (event, frame, channel, energy) where events have several.
 
     detector: its name, where the run has several. correction: of dead time, by the model "event_width" or "sdk", or
-    "none" for counts as they are; its factor has to be among the detector's columns. Energies are in eV, in the middle
-    of the bins. A channel that was never live is nan. Raises `ConfigError`.
+    "none" for counts as they are; its factor has to be among the detector's columns. A channel that was never live is
+    nan. Energies are in eV, in the middle of the bins; of a spectrum that the hardware sorts into regions, the last
+    place, which is all the rest, is left out. Raises `ConfigError`.
     """
     checked(correction)
     source = opened(run)
     values = source[stream]
     name = the_detector(values, detector)
-    counts, dims = _spectra(values, name)
     settings = settings_of(values, name)
-    axis = energies({**settings, "bins": settings.get("bins") or counts.shape[-1]})
-    counts = counts[..., np.isfinite(axis)] if not np.isfinite(axis).all() else counts
-    coordinates = event_axis(source, values, len(counts), name)
-    made = xr.DataArray(
-        counts,
-        {**coordinates, "channel": range(counts.shape[-2]), "energy": ("energy", axis[np.isfinite(axis)], EV)},
-        dims,
-        name,
-        {"units": "counts", "correction": correction},
-    )
-    return made if correction == "none" else _corrected(made, values, name, correction)
-
-
-EV = {"units": "eV", "long_name": "energy"}
+    if "ev_per_bin" not in settings:
+        raise ConfigError(f"{name} has no spectra.", "Its frames are in images(run).")
+    counts, dims = _spectra(values, name)
+    axis = energies(settings)
+    axis = axis[np.isfinite(axis)]
+    coordinates: dict[str, Any] = {
+        **event_axis(source, values, len(counts), name),
+        "channel": np.arange(int(counts.shape[dims.index("channel")])),
+        "energy": ("energy", axis, ENERGY),
+    }
+    made = xr.DataArray(counts[..., : len(axis)], coordinates, dims, name)
+    if correction != "none":
+        made = made * _factor(values, name, correction, made.sizes["channel"])
+    return made.rename(name).assign_attrs(units="counts", correction=correction)
 
 
 def images(run: Any, detector: str | None = None, *, stream: str = PRIMARY) -> xr.DataArray:
-    """Frames as the detector sent them: (event, y, x), or (event, frame, y, x) where events have several.
+    """Frames as they are in the file: (event, y, x), or (event, frame, y, x) where events have several.
 
-    Pixels are numbered from 0. Raises `ConfigError`.
+    Raises `ConfigError`.
     """
     source = opened(run)
     values = source[stream]
     name = the_detector(values, detector)
     key = next(one for one in frame_keys(values) if owner(values, one) == name)
     frames = values.dask(key)
-    dims = dims_of(values, key, frames.ndim)
     coordinates = event_axis(source, values, len(frames), name)
-    return xr.DataArray(frames, coordinates, dims, name, attributes_of(values, key))
+    made = xr.DataArray(frames, coordinates, dims_of(values, key, frames.ndim), name, attributes_of(values, key))
+    # Documents of the kind "resource" tell of one frame as of several.
+    return made.isel(frame=0) if made.sizes.get("frame") == 1 else made
 
 
 def numbers(run: Any, *, stream: str = PRIMARY) -> xr.Dataset:
-    """All that a stream has besides frames: readings of events, and what comes with each frame, such as scalers.
+    """All that a stream has besides frames: readings of its events, and what comes with each frame, such as scalers.
 
-    What is in files is read when it is computed. Motors and times are coordinates.
+    Motors and times are coordinates. What is in files is read when it is computed.
     """
     source = opened(run)
     values = source[stream]
-    frames, where = set(frame_keys(values)), {key for key, _, _ in positions(source, values)}
-    arrays = {key: _small(values, key) for key in values if key not in frames | where and key in values.data_keys}
-    length = max((len(one) for _, one, _ in arrays.values()), default=0)
-    owners = [owner(values, key) for key in frames]
-    coordinates = event_axis(source, values, length, owners[0] if len(owners) == 1 else "")
-    short = {key: (dims, one[:length], units) for key, (dims, one, units) in arrays.items() if len(one) == length}
-    return xr.Dataset(short, coordinates)
+    frames = frame_keys(values)
+    apart = {*frames, *(key for key, _, _ in positions(source, values))}
+    arrays = {key: values.dask(key) if key in values.external else values.read(key) for key in values}
+    events = min((len(one) for one in arrays.values()), default=0)
+    owners = {owner(values, key) for key in frames}
+    return xr.Dataset(
+        {
+            key: (dims_of(values, key, one.ndim), one[:events], attributes_of(values, key))
+            for key, one in arrays.items()
+            if key not in apart
+        },
+        event_axis(source, values, events, owners.pop() if len(owners) == 1 else ""),
+    )
 
 
 def maps(
@@ -106,25 +114,71 @@ def maps(
     exclude: Sequence[int] = (),
     stream: str = PRIMARY,
 ) -> xr.Dataset:
-    """Counts of regions over all channels: (y, x) of a raster or a grid, (event,) of other runs.
+    """Counts of regions over all channels: (row, column) of a raster or a grid, (event,) of other runs.
 
     regions: names of regions that the detector had in this run, lines such as "Fe Ka", or regions of your own; left
-    out, all that it had. exclude: channels to leave out. x and y are where the points were planned; where the motors
-    were is beside them. Points that were not measured are nan. Raises `ConfigError`.
+    out, all that it had. exclude: channels to leave out. Where the motors were is beside the counts, and what was not
+    measured is nan. Read at once, but for each region no more than its bins. Raises `ConfigError`.
     """
     source = opened(run)
     values = source[stream]
     name = the_detector(values, detector)
-    said = said_of(values, name)
     counts = spectra(source, name, correction=correction, stream=stream)
-    used = counts.drop_sel(channel=list(exclude)).sum([one for one in counts.dims if one in {"channel", "frame"}])
-    del used
-    wanted = list(regions) or list(settings_of(values, name).get("region_names", []))
+    wanted = list(regions) or list(settings_of(values, name).get("region_names", ()))
     if not wanted:
         raise ConfigError("The run has no regions.", 'Name some: maps(run, ["Fe Ka"]).')
-    found = {}
+    sums = {}
     for region in wanted:
-        mask = recorded_mask(region, said, name)[: counts.sizes["energy"]]
-        found[region.name if isinstance(region, Region) else region] = _summed(counts, mask, exclude)
-    (made,) = da.compute(found)
-    return _as_map(source, xr.Dataset(made))
+        mask = recorded_mask(region, said_of(values, name), name)
+        sums[region.name if isinstance(region, Region) else region] = _summed(counts, mask, exclude)
+    return _as_grid(xr.Dataset(sums).compute(), source)
+
+
+def _spectra(stream: Stream, name: str) -> tuple[da.Array, list[str]]:
+    keys = [one for one in frame_keys(stream) if owner(stream, one) == name]
+    if name in keys:
+        counts = stream.dask(name)
+        inner = ["frame"] if dims_of(stream, name, counts.ndim)[1] == "frame" else []
+        aux = [f"aux_{axis}" for axis in range(counts.ndim - len(inner) - 3)]
+        return counts, [EVENT, *inner, "channel", *aux, "energy"]
+    # In documents of the kind "resource", each channel has a key of its own.
+    by_channel = {int(found[1]): one for one in keys if (found := re.fullmatch(r".*channel(\d+)_spectrum", one))}
+    return da.stack([stream.dask(by_channel[one]) for one in sorted(by_channel)], axis=1), [EVENT, "channel", "energy"]
+
+
+def _factor(stream: Stream, name: str, correction: str, channels: int) -> xr.DataArray:
+    """By what to multiply counts of each event and channel; nan where a channel was never live."""
+    key = column(stream, name, FACTORS[correction])
+    percent = [f"{name}_channel{one}_dead_time" for one in range(channels)]
+    if key is not None:
+        factor = stream.read(key)
+    elif correction == "event_width" and all(one in stream for one in percent):
+        factor = 1.0 / (1.0 - np.stack([stream.read(one) for one in percent], axis=1) / 100.0)
+    else:
+        raise ConfigError(
+            f"The run has no {FACTORS[correction]} of {name}.",
+            "Take correction='none', or have the detector announce it: columns.",
+        )
+    return xr.DataArray(np.where(np.isfinite(factor), factor, np.nan), dims=(EVENT, "channel"))
+
+
+def _summed(counts: xr.DataArray, mask: NDArray[np.bool_], exclude: Sequence[int]) -> xr.DataArray:
+    places = np.flatnonzero(mask)
+    part = slice(int(places[0]), int(places[-1]) + 1)
+    inside = counts[..., part].drop_sel(channel=list(exclude))
+    if len(places) < part.stop - part.start:
+        inside = inside.where(xr.DataArray(mask[part], dims="energy"), 0)
+    return inside.sum([one for one in inside.dims if one != EVENT], skipna=False, keep_attrs=True)
+
+
+def _as_grid(made: xr.Dataset, run: Run) -> xr.Dataset:
+    shape = run.start.get("shape") or ()
+    if len(shape) != 2:
+        return made
+    grid = {str(key): (GRID, as_map(one.values, run.start), one.attrs) for key, one in made.items()}
+    where = {
+        str(key): (GRID, as_map(one.values, run.start), one.attrs)
+        for key, one in made.coords.items()
+        if one.dims == (EVENT,) and one.dtype.kind in "iuf"
+    }
+    return xr.Dataset(grid, where)

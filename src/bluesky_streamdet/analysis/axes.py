@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,15 +70,21 @@ def event_axis(run: Run, stream: Stream, length: int, device: str) -> dict[str, 
 
 
 def positions(run: Run, stream: Stream) -> list[tuple[str, NDArray[Any], dict[str, str]]]:
-    """Where the motors of a run were at each event: data keys, numbers, attributes."""
+    """Where the motors of a run were at each event: data keys, numbers, attributes.
+
+    Of a motor that hints at what matters, such as its readback, that alone.
+    """
     motors = set(run.start.get("motors") or ())
     streams = [stream, *([run[POSITIONS]] if POSITIONS in run else [])]
     return [
-        (key, one.read(key), attributes_of(one, key))
-        for one in streams
-        for key in one
-        if owner(one, key) in motors and not one.data_keys[key]["shape"]
+        (key, one.read(key), attributes_of(one, key)) for one in streams for key in one if _places(one, key, motors)
     ]
+
+
+def _places(stream: Stream, key: str, motors: Collection[str]) -> bool:
+    device = owner(stream, key)
+    hinted = stream.metadata.get("hints", {}).get(device, {}).get("fields")
+    return device in motors and not stream.data_keys[key]["shape"] and (not hinted or key in hinted)
 
 
 def column(stream: Stream, device: str, name: str) -> str | None:

@@ -1,16 +1,17 @@
-"""Runs of whatever catalog, with one surface: streams by name, arrays by data key, configuration by device.
+"""Runs of whatever catalog, with one surface: streams by name, arrays by data key, what descriptors say.
 
 | catalog | a run is | arrays come from |
 | --- | --- | --- |
 | Tiled, as `bluesky-tiled-plugins` shows it | `db[-1]` | the server, slice by slice |
-| databroker 2, on Tiled or on Mongo | `db[-1]` of a `Broker`, or of `broker.v2` | the same |
-| databroker 1.2.5 | the same | its handlers, which open the files, point by point |
+| databroker 2 | `db[-1]` of a `Broker`, or of `broker.v2` | the same |
+| databroker 1.2.5 | the same | its handlers, which open the files, event by event |
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import dask.array as da
@@ -20,91 +21,94 @@ from numpy.typing import NDArray
 from bluesky_streamdet.core.errors import ConfigError
 
 BLOCK = 16 << 20
-"""Bytes that are read at once, of arrays that are read bit by bit."""
+"""Bytes that are asked for at once, where an array is read bit by bit."""
+NOT_DATA = ("seq_num", "time")
 
 
 class Stream:
-    """One stream of a run. `stream[key]` is an array on the server, that gives the part which is asked for.
+    """One stream of a run, that a Tiled server has.
 
-    configuration: of each device, as documents have it: {device: {"data": {…}}}. data_keys: as in the descriptor.
+    metadata: its descriptor, of which `data_keys` is the part that says what there is.
     """
 
     def __init__(self, client: Any) -> None:
         described = dict(client.metadata)
-        described.update((described.get("descriptors") or [{}])[0])
-        self.metadata: Mapping[str, Any] = described
-        self.data_keys: Mapping[str, Any] = described["data_keys"]
-        keys = set(client)
-        # Later interfaces have the values in the stream itself, older ones one level below.
-        self._values = client["data"] if {"data", "timestamps"} <= keys else client
+        self.metadata: Mapping[str, Any] = described | (described.get("descriptors") or [{}])[0]
+        self.data_keys: Mapping[str, Any] = self.metadata["data_keys"]
+        # One interface of databroker has the values one level below.
+        self._values = client["data"] if {"data", "timestamps"} <= set(client) else client
+        self._keys = [one for one in self._values if one in self.data_keys]
 
     def __contains__(self, key: object) -> bool:
-        return key in set(self._values)
+        return key in self._keys
 
     def __iter__(self) -> Iterator[str]:
-        return (one for one in self._values if not one.startswith("ts_") and one not in {"seq_num", "time"})
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def dask(self, key: str) -> da.Array:
-        """An array of which only what is computed is read, in blocks of at most `BLOCK` bytes or of one event."""
-        array = self[key]
-        rows = max(1, BLOCK // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
-        meta = np.empty((0,) * len(array.shape), array.dtype)
-        # A name of its own, as nobody else can tell whether two such arrays are the same.
-        return da.from_array(array, (rows, *array.shape[1:]), name=False, asarray=True, meta=meta)
-
-    def read(self, key: str) -> NDArray[Any]:
-        """All of an array that is small."""
-        return np.asarray(self[key].read() if hasattr(self[key], "read") else self[key])
-
-    @property
-    def times(self) -> NDArray[Any] | None:
-        """When the events were, in s since 1970; None for a stream without events."""
-        return self.read("time") if "time" in self else None
-
-    def files(self) -> list[tuple[str, str]]:
-        """Data keys and URIs of the files that this stream refers to."""
-        found = [(key, self._sources(key)) for key in self.external]
-        return [(key, asset.data_uri) for key, sources in found for source in sources for asset in source.assets]
+        return iter(self._keys)
 
     @property
     def external(self) -> list[str]:
-        """Data keys whose values are not in the events."""
-        return [key for key, one in self.data_keys.items() if "external" in one and key in self]
+        """Data keys whose values are in files."""
+        return [key for key in self if self.data_keys[key].get("external")]
 
-    def _sources(self, key: str) -> Sequence[Any]:
-        return self[key].data_sources() or ()
+    def dask(self, key: str) -> da.Array:
+        """What a file holds: only what is computed is read, at most `BLOCK` bytes or one event at a time."""
+        array = self._values[key]
+        rows = max(1, BLOCK // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
+        chunks: Any = (max(1, min(rows, array.shape[0])), *array.shape[1:])
+        # A name of its own, as nobody can tell whether two such arrays are the same; slices only, as servers know them.
+        return da.from_array(array, chunks, name=False, fancy=False, meta=np.empty((0,) * array.ndim, array.dtype))
+
+    def read(self, key: str) -> NDArray[Any]:
+        """All values of a key, of those that are small."""
+        return np.asarray(self._values[key].read() if key in self.external else self._events[key])
+
+    @property
+    def times(self) -> NDArray[Any] | None:
+        """When the events were, in s since 1970; None where frames alone were announced."""
+        return np.asarray(self._events["time"]) if self._internal else None
+
+    def files(self) -> dict[str, list[str]]:
+        """URIs of the files of each data key, in their order; none where the catalog does not say it."""
+        sources = {key: self._values[key].data_sources() or () for key in self.external}
+        return {key: [asset.data_uri for one in found for asset in one.assets] for key, found in sources.items()}
+
+    @property
+    def _internal(self) -> list[str]:
+        return [key for key in self if not self.data_keys[key].get("external")]
+
+    @cached_property
+    def _events(self) -> Any:
+        return self._table()
+
+    def _table(self) -> Any:
+        """The readings of all events, in one request."""
+        return self._values.read([*self._internal, "time"])
 
 
 class LocalStream(Stream):
-    """One stream of databroker 1.2.5, whose arrays are dask's from the start."""
+    """One stream of databroker 1.2.5."""
 
-    def __init__(self, client: Any, resources: Sequence[Mapping[str, Any]]) -> None:
-        self._data = client.to_dask()
-        self._resources = resources
-        described = dict(client.metadata["descriptors"][0] if "descriptors" in client.metadata else {})
-        self.metadata = described or dict(client._descriptors[0])  # noqa: SLF001, there is no other way
+    def __init__(self, client: Any) -> None:
+        self.metadata = dict(client.metadata["descriptors"][0])
         self.data_keys = self.metadata["data_keys"]
-        self._values = self._data.variables
-
-    def __getitem__(self, key: str) -> Any:
-        return self._data[key].data
+        self._values = client.to_dask()
+        self._keys = [one for one in self._values if one in self.data_keys]
 
     def dask(self, key: str) -> da.Array:
-        return da.asarray(self[key])
+        return da.asarray(self._values[key].data)
 
-    def files(self) -> list[tuple[str, str]]:
-        return [
-            (key, f"file://localhost{one['root'].rstrip('/')}/{one['resource_path']}")
-            for key in self.external[:1]
-            for one in self._resources
-        ]
+    def read(self, key: str) -> NDArray[Any]:
+        return np.asarray(self._values[key])
+
+    def files(self) -> dict[str, list[str]]:
+        return {}
+
+    def _table(self) -> Any:
+        return self._values
 
 
 class Run:
-    """A run of a catalog. `run[name]` is a stream; start, stop: its documents."""
+    """A run. `run[name]` is a stream; start, stop: its documents."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -119,28 +123,43 @@ class Run:
 
     def __getitem__(self, stream: str) -> Stream:
         if stream not in self:
-            raise ConfigError(f"The run has no stream {stream!r}.", f"It has {', '.join(self) or 'none at all'}.")
+            raise ConfigError(f"The run has no stream {stream!r}.", f"It has {', '.join(self) or 'none'}.")
         return self._stream(self._client[stream])
 
+    def files(self, stream: str) -> dict[str, list[str]]:
+        """URIs of the files of each data key of a stream, in their order."""
+        values = self[stream]
+        found = values.files()
+        if any(found.values()) or not values.external:
+            return found
+        return referred(self._client.documents(fill="no"))
+
     def _stream(self, client: Any) -> Stream:
-        return Stream(client)
-
-
-class LocalRun(Run):
-    """A run of databroker 1.2.5."""
-
-    def _stream(self, client: Any) -> Stream:
-        named = [document for kind, document in self._client.documents(fill="no") if kind == "resource"]
-        return LocalStream(client, named)
+        return Stream(client) if hasattr(self._client, "structure_clients") else LocalStream(client)
 
 
 def opened(run: Any) -> Run:
     """What `db[-1]` gives, as a run. Raises `ConfigError` for what is none."""
     if isinstance(run, Run):
         return run
-    broker = getattr(run, "db", None)
-    if broker is not None and hasattr(broker, "v2"):
-        run = run.v2 if hasattr(run, "v2") else broker.v2[run.start["uid"]]
-    if not hasattr(run, "metadata") or "start" not in run.metadata:
-        raise ConfigError(f"{run!r} is no run of a catalog.", "Give db[-1], or another run of yours.")
-    return Run(run) if hasattr(run, "item") else LocalRun(run)
+    if hasattr(run, "db") and hasattr(run, "start"):
+        run = run.v2 if hasattr(run, "v2") else run.db.v2[run.start["uid"]]
+    if "start" not in getattr(run, "metadata", {}):
+        raise ConfigError(f"{run!r} is no run of a catalog.", "Give db[-1], or another run.")
+    return Run(run)
+
+
+def referred(documents: Iterable[tuple[str, Any]]) -> dict[str, list[str]]:
+    """URIs of the files that events refer to by datum, by data key. A datum's id begins with that of its resource."""
+    resources: dict[str, str] = {}
+    found: dict[str, dict[str, None]] = {}
+    for kind, document in documents:
+        if kind == "resource":
+            path = f"{document['root'].rstrip('/')}/{document['resource_path']}"
+            resources[document["uid"]] = f"file://localhost{path}"
+        elif kind in ("event", "event_page"):
+            for key, values in document["data"].items():
+                ids = [one for one in (values if kind == "event_page" else [values]) if isinstance(one, str)]
+                uris = [resources.get(one.partition("/")[0]) for one in ids]
+                found.setdefault(key, {}).update(dict.fromkeys(uri for uri in uris if uri))
+    return {key: list(uris) for key, uris in found.items() if uris}

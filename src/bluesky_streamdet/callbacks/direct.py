@@ -93,7 +93,7 @@ class LatestByRest:
     def __init__(self, url: str, connect: Callable[[str], Any] | None = None) -> None:
         self._url = url
         self._connect = connect or _client
-        self._client: ServiceClient | None = None
+        self._client: Any = None
         self._seen: tuple[str | None, int] | None = None
         self._next = 0.0
         self._told = False
@@ -105,9 +105,9 @@ class LatestByRest:
             threading.Event().wait(min(timeout, self._next - now))
             return []
         self._next = now + PERIOD
-        self._client = self._client or self._connect(self._url)
+        client = self._client = self._client or self._connect(self._url)
         try:
-            latest = self._client.frame()
+            latest = client.frame()
         except RequestRefused:
             return []  # no frame has come yet
         except StreamdetError as error:

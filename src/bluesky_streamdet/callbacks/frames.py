@@ -44,9 +44,9 @@ NOBODY: Mapping[str, Any] = {}
 class FrameRange:
     """Rows of a dataset that documents announced.
 
-    key: of the data. seq_nums: of the events. start, stop: rows, of the dataset at that path in the file. columns: where
-    in that file is what each row has beside it, by name. run, described: the run's start document, and the descriptor
-    of the events; empty when they came before anybody listened.
+    key: of the data. seq_nums: of the events. start, stop: rows, of the dataset at that path in the file. columns:
+    where in that file is what each row has beside it, by name. run, described: the run's start document, and the
+    descriptor of the events; empty when they came before anybody listened.
     """
 
     key: str

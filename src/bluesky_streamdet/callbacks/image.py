@@ -1,203 +1,221 @@
-"""A picture of the newest frame of a run, that never holds up the plan.
-
-The documents only say which frame is newest. A thread of its own reads and draws it, and frames that came meanwhile are
-skipped; the picture says how many.
+"""A picture of the newest frame of a run, with what one wants to know of it: masked and saturated pixels, counts of
+regions as curves, resolution rings.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from event_model.documents import RunStart, RunStop
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
-from bluesky_streamdet.callbacks.frames import FrameDocuments, FrameRange, read_patiently
+from bluesky_streamdet.callbacks.live import Live, Options, Shot
+from bluesky_streamdet.callbacks.rings import Rings
+from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.transforms.masks import masked
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-log = logging.getLogger(__name__)
-
-PATIENCE = 2.0
-"""Seconds to wait for a file that is behind its documents."""
-REDRAW_MILLISECONDS = 100
 LONG = 10
 """How many times as long as broad an image may be and still be drawn with square pixels."""
-LOW, HIGH = 1.0, 99.8
-"""Percentiles of the counts between which the colours run."""
+PERCENTILES = (1.0, 99.8)
+LONGEST_CURVE = 10_000
+COLOURS = ("deepskyblue", "limegreen", "magenta", "orange", "turquoise", "tomato")
+"""Of regions, seen on dark and on white."""
 
 
-class LiveImage(FrameDocuments):
-    """Shows the newest frame: in a window, or, where there is no display or with `save`, as a PNG file.
+class Box(NamedTuple):
+    """Part of an image: rows `top` to `bottom`, columns `left` to `right`, the latter of both not included."""
 
-        RE.subscribe(LiveImage())
+    top: int
+    bottom: int
+    left: int
+    right: int
 
-    save: the PNG file, written anew for each frame that is drawn. saturation: counts from which on a pixel is shown as
-    saturated. keys, path_map: as of `FrameDocuments`; left out, the first image of the run. Colours run logarithmically
-    between percentiles; masked pixels are grey, saturated ones red.
+
+class LiveImage(Live):
+    """Shows the newest frame.
+
+        RE.subscribe(LiveImage(rois={"spot": (100, 120, 240, 260)}))
+
+    saturation: counts from which on a pixel is shown as saturated. percentiles: of the counts, between which colours
+    run; log: whether they run logarithmically. mask: True where a pixel is not to be shown or counted, an array or a
+    .npy file; pixels that the detector marks are left out in any case. rois: by name (top, bottom, left, right), in
+    pixels; their counts are drawn as curves, of the frames that it has looked at. rings: resolution rings. The others are
+    `live.Options`. Masked pixels are grey, saturated ones red.
     """
 
     def __init__(
         self,
         save: str | Path | None = None,
-        keys: Collection[str] | None = None,
-        path_map: Mapping[str, str] | None = None,
+        *,
         saturation: float | None = None,
+        percentiles: tuple[float, float] = PERCENTILES,
+        log: bool = True,
+        mask: NDArray[np.bool_] | str | Path | None = None,
+        rois: Mapping[str, tuple[int, int, int, int]] | None = None,
+        rings: Rings | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(self._offer, keys, path_map)
-        self.drawn = 0
-        self.skipped = 0
-        self._save = Path(save) if save is not None else None
-        self._saturation = saturation
-        self._newest: FrameRange | None = None
-        self._key: str | None = None
-        self._announced = 0
-        self._ended = False
-        self._news = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._window = _window() if self._save is None else None
+        self._style = Style(saturation, percentiles, log, rings)
+        self._mask = np.load(Path(mask).expanduser(), allow_pickle=False) if isinstance(mask, str | Path) else mask
+        self._rois = {name: _box(name, one) for name, one in (rois or {}).items()}
+        self._curves: dict[str, list[float]] = {}
+        self._events: list[int] = []
+        self._run: str | None = None
+        self._picture: ImagePicture | None = None
+        self._shot: Shot | None = None
+        super().__init__(save, **options)
 
-    def start(self, doc: RunStart) -> None:
-        self.close()
-        super().start(doc)
-        self.drawn = self.skipped = self._announced = 0
-        self._newest = self._key = None
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name="live image", daemon=True)
-        self._thread.start()
+    def take(self, shot: Shot) -> None:
+        run = shot.run.get("uid")
+        if run != self._run:
+            self._run, self._events, self._curves = run, [], {name: [] for name in self._rois}
+        self._shot = shot
+        self._picture = ImagePicture(as_image(shot.frames), "", self._style, self._mask, self._rois)
+        self._events.append(shot.seq_nums[-1])
+        del self._events[:-LONGEST_CURVE]
+        for name, box in self._rois.items():
+            counts = self._curves.setdefault(name, [])
+            counts.append(self._picture.counts_in(box))
+            del counts[:-LONGEST_CURVE]
 
-    def stop(self, doc: RunStop) -> None:
-        self._end()
-
-    def close(self) -> None:
-        """Wait until the last frame of the run is drawn."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._end()
-            thread.join()
-
-    def _end(self) -> None:
-        with self._news:
-            self._ended = True
-            self._news.notify()
-
-    def _offer(self, offered: FrameRange) -> None:
-        """Take note of what was announced; in the plan's thread."""
-        with self._news:
-            self._key = self._key or offered.key
-            if offered.key == self._key:
-                self._announced += offered.stop - offered.start
-                self._newest = offered.last()
-                self._news.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._newest is not None or self._ended)
-                wanted, self._newest = self._newest, None
-                self.skipped = self._announced - self.drawn - (wanted is not None)
-            if wanted is None:
-                return
-            try:
-                self._show(wanted)
-            except Exception:
-                # A picture that can't be drawn or saved stops neither the plan nor the next picture.
-                log.exception("frame %d of %s is not shown", wanted.start, wanted.path)
-
-    def _show(self, wanted: FrameRange) -> None:
-        frames = read_patiently(wanted, PATIENCE, threading.Event().wait)
-        if frames is None:
-            log.warning("%s has no frame %d yet; it is not shown", wanted.path, wanted.start)
-            return
-        picture = Picture(as_image(frames), self._title(wanted), self._saturation)
-        if self._window is not None:
-            self._window.show(picture)
-        elif self._save is not None:
-            picture.save(self._save)
-        self.drawn += 1
-
-    def _title(self, shown: FrameRange) -> str:
-        skipped = f", {self.skipped} skipped" if self.skipped else ""
-        return f"{shown.key}, event {shown.seq_nums[-1]}{skipped}"
+    def picture(self) -> ImagePicture | None:
+        if self._picture is None or self._shot is None:
+            return None
+        curves = {name: (list(self._events), list(counts)) for name, counts in self._curves.items()}
+        return replace(self._picture, title=self.title(self._shot), curves=curves)
 
 
-class Picture:
-    """One frame as it is drawn. image: 2-D counts."""
+@dataclass(frozen=True)
+class Style:
+    """How images are drawn; see `LiveImage`."""
 
-    def __init__(self, image: NDArray[Any], title: str, saturation: float | None) -> None:
-        self.image = image
-        self.title = title
-        self.mask = masked(image)
-        self.saturated = np.zeros_like(self.mask) if saturation is None else (image >= saturation) & ~self.mask
+    saturation: float | None = None
+    percentiles: tuple[float, float] = PERCENTILES
+    log: bool = True
+    rings: Rings | None = None
+
+
+@dataclass(frozen=True)
+class ImagePicture:
+    """One frame as it is drawn. image: 2-D counts. own_mask: of the user. curves: events and counts, by name."""
+
+    image: NDArray[Any]
+    title: str
+    style: Style = field(default_factory=Style)
+    own_mask: NDArray[np.bool_] | None = None
+    rois: Mapping[str, Box] = field(default_factory=dict)
+    curves: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """In inches."""
+        return (7.0, 8.0) if self.curves else (7.0, 6.0)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """True where nothing is shown. Raises `ConfigError` for a mask of another shape."""
+        mask = masked(self.image)
+        if self.own_mask is None:
+            return mask
+        if self.own_mask.shape != mask.shape:
+            raise ConfigError(f"The mask has shape {self.own_mask.shape}, the image {mask.shape}.")
+        return mask | (self.own_mask != 0)
+
+    @cached_property
+    def saturated(self) -> NDArray[np.bool_]:
+        if self.style.saturation is None:
+            return np.zeros_like(self.mask)
+        return (self.image >= self.style.saturation) & ~self.mask
+
+    def counts_in(self, box: Box) -> float:
+        """Counts of the pixels of a region that are shown."""
+        part = slice(box.top, box.bottom), slice(box.left, box.right)
+        return float(self.image[part].sum(dtype=np.float64, where=~self.mask[part]))
 
     def draw(self, figure: Figure) -> None:
-        """Put the picture into a figure, in place of what was there."""
-        from matplotlib import colormaps
-        from matplotlib.colors import LogNorm
-
         figure.clear()
-        axes = figure.add_subplot()
-        low, high = limits(self.image[~self.mask])
+        figure.set_layout_engine("compressed")
+        if not self.curves:
+            self._draw_image(figure, figure.add_subplot())
+            return
+        above, below = figure.subplots(2, 1, height_ratios=[3, 1])
+        self._draw_image(figure, above)
+        for number, (name, (events, counts)) in enumerate(self.curves.items()):
+            below.plot(
+                events, counts, ".-", color=COLOURS[number % len(COLOURS)], label=name, linewidth=0.8, markersize=4
+            )
+        below.set(xlabel="event", ylabel="counts")
+        below.legend(loc="best", fontsize="small")
+
+    def _draw_image(self, figure: Figure, axes: Axes) -> None:
+        from matplotlib import colormaps
+        from matplotlib.colors import LogNorm, Normalize
+
+        low, high = limits(self.image[~self.mask], self.style.percentiles, log=self.style.log)
+        norm = LogNorm(low, high) if self.style.log else Normalize(low, high)
         shown = np.ma.masked_array(np.maximum(self.image, low), self.mask)
         colours = colormaps["inferno"].with_extremes(bad="0.5")
         # Spectra have few rows, and thousands of columns.
         aspect = "auto" if max(shown.shape) > LONG * min(shown.shape) else "equal"
-        drawn = axes.imshow(shown, norm=LogNorm(low, high), cmap=colours, interpolation="nearest", aspect=aspect)
+        drawn = axes.imshow(shown, norm=norm, cmap=colours, interpolation="nearest", aspect=aspect)
         if self.saturated.any():
             red = np.zeros((*self.image.shape, 4))
             red[self.saturated] = 1, 0, 0, 1
             axes.imshow(red, interpolation="nearest", aspect=aspect)
         figure.colorbar(drawn, ax=axes, label="counts")
-        axes.set_title(self.title)
+        saturated = int(self.saturated.sum())
+        axes.set_title(f"{self.title}{f', {saturated} pixels saturated' if saturated else ''}")
+        self._draw_marks(axes)
 
-    def save(self, path: Path) -> None:
-        """Write a PNG file; whoever looks at it sees the old picture or the new one, never half of it."""
-        from matplotlib.figure import Figure
+    def _draw_marks(self, axes: Axes) -> None:
+        """Regions and rings, without changing what part of the image is seen."""
+        from matplotlib.patches import Circle, Rectangle
 
-        figure = Figure(figsize=(7, 6))
-        self.draw(figure)
-        part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="png")
-        part.replace(path)
+        for number, (name, box) in enumerate(self.rois.items()):
+            colour, corner = COLOURS[number % len(COLOURS)], (box.left - 0.5, box.top - 0.5)
+            width, height = box.right - box.left, box.bottom - box.top
+            axes.add_patch(Rectangle(corner, width, height, fill=False, color=colour, linewidth=1.5))
+            axes.annotate(name, corner, (0, 2), textcoords="offset points", color=colour, fontsize="small")
+        rings = self.style.rings
+        for spacing, radius in rings.on(self.image.shape) if rings is not None else ():
+            assert rings is not None
+            row, column = rings.beam
+            axes.add_patch(
+                Circle((column, row), radius, fill=False, color="w", linewidth=0.8, linestyle="--", alpha=0.7)
+            )
+            at = self._place_of_name(row, column, radius)
+            if at is not None:
+                axes.text(at[1], at[0], f"{spacing:.3g} Å", color="w", fontsize="small", ha="center", va="center")
 
-
-class Window:
-    """A matplotlib window, drawn by its own event loop from what another thread shows."""
-
-    def __init__(self) -> None:
-        from matplotlib import pyplot
-
-        self.figure = pyplot.figure()
-        self._picture: Picture | None = None
-        self._timer = self.figure.canvas.new_timer(REDRAW_MILLISECONDS)
-        self._timer.add_callback(self._draw)
-        self._timer.start()
-        self.figure.show()
-
-    def show(self, picture: Picture) -> None:
-        """Have this picture drawn; one that was not drawn yet is left out."""
-        self._picture = picture
-
-    def _draw(self) -> None:
-        picture, self._picture = self._picture, None
-        if picture is not None:
-            picture.draw(self.figure)
-            self.figure.canvas.draw_idle()
+    def _place_of_name(self, row: float, column: float, radius: float) -> tuple[float, float] | None:
+        """Where on a ring its name is seen: the first of the directions in which it is on the image."""
+        for angle in np.deg2rad(np.arange(45, 405, 15)):
+            y, x = row - radius * np.sin(angle), column + radius * np.cos(angle)
+            if 0.03 < y / self.image.shape[0] < 0.97 and 0.05 < x / self.image.shape[1] < 0.95:
+                return float(y), float(x)
+        return None
 
 
-def limits(counts: NDArray[Any]) -> tuple[float, float]:
-    """Between which counts the colours run: percentiles of those above nothing, at least a factor of 2 apart."""
-    positive = counts[counts > 0]
-    if not positive.size:
-        return 0.5, 1.0
-    low, high = np.percentile(positive, [LOW, HIGH])
-    return float(low), float(max(high, 2 * low))
+def limits(
+    counts: NDArray[Any], percentiles: tuple[float, float] = PERCENTILES, *, log: bool = True
+) -> tuple[float, float]:
+    """Between which counts the colours run: percentiles of those above nothing, at least a factor of 2 apart; on a
+    linear scale from percentiles of all.
+    """
+    used = counts[counts > 0] if log else counts
+    if not used.size:
+        return (0.5, 1.0) if log else (0.0, 1.0)
+    low, high = np.percentile(used, percentiles)
+    return float(low), float(max(high, 2 * low) if log else max(high, low + 1e-12))
 
 
 def as_image(frames: NDArray[Any]) -> NDArray[Any]:
@@ -208,9 +226,8 @@ def as_image(frames: NDArray[Any]) -> NDArray[Any]:
     return frames.reshape(-1, *frames.shape[-2:])[-1]
 
 
-def _window() -> Window | None:
-    from matplotlib import get_backend
-    from matplotlib.backends.registry import BackendFilter, backend_registry
-
-    interactive = {name.lower() for name in backend_registry.list_builtin(BackendFilter.INTERACTIVE)}
-    return Window() if get_backend().lower() in interactive else None
+def _box(name: str, given: tuple[int, int, int, int]) -> Box:
+    box = Box(*given)
+    if not (0 <= box.top < box.bottom and 0 <= box.left < box.right):
+        raise ConfigError(f"Region {name} of an image can't be {tuple(given)}.", "Give (top, bottom, left, right).")
+    return box

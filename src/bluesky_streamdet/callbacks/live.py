@@ -31,7 +31,9 @@ LOOK = 0.5
 TURN = 0.05
 """Seconds to wait for a frame of a direct source."""
 REST = 2.0
-"""A plot rests so many times as long as it has drawn, so that drawing takes a third of a core's time at most."""
+"""A plot rests so many times as long as it has read or drawn, as the plan may need the processor."""
+LAST_LOOKS = 20
+"""How often a direct source is asked after the end of a run, as long as it has something."""
 BLOCK = 32 << 20
 """Bytes of frames that are read together."""
 
@@ -65,15 +67,14 @@ class Direct(Protocol):
 
 
 class Options(TypedDict, total=False):
-    """What all live plots take.
+    """What all live plots take, besides `save`: a PNG file, written anew for each picture; left out, pictures go into
+    a window, a notebook's output, or nowhere, as matplotlib can.
 
-    save: a PNG file, written anew for each picture; left out, a window, a notebook's output, or nothing, as matplotlib
-    can. keys: data keys, or devices; left out, the first of the run that has images. path_map: as of `FrameDocuments`.
+    keys: data keys, or devices; left out, the first of the run that has images. path_map: as of `FrameDocuments`.
     frames: where to have frames from, instead of the files: the address "tcp://…" of an output of the service that
     publishes, its REST address "http://…", or a `Direct`. show: another place for pictures.
     """
 
-    save: str | Path | None
     keys: Collection[str] | None
     path_map: Mapping[str, str] | None
     frames: str | Direct | None
@@ -84,8 +85,8 @@ class Live(FrameDocuments):
     """What live plots have in common. They say what they take, by `take`, and what it looks like, by `picture`.
 
     Both are called in the thread of the plot, which begins with a run and ends after it; `close` waits for that.
-    drawn: pictures of the run. skipped: frames that no picture showed, as newer ones had come. missed: frames that the
-    file did not have in time.
+    drawn: pictures of the run. skipped: frames that it did not look at, as newer ones had come. missed: frames that the
+    file did not have in time. surface: where pictures go.
     """
 
     columns: Sequence[str] = ()
@@ -94,11 +95,10 @@ class Live(FrameDocuments):
     """Whether it wants all frames, or only the newest."""
     size: tuple[float, float] = SIZE
 
-    def __init__(self, **options: Unpack[Options]) -> None:
+    def __init__(self, save: str | Path | None = None, **options: Unpack[Options]) -> None:
         super().__init__(self._offer, options.get("keys"), options.get("path_map"))
         self.drawn = self.skipped = self.missed = 0
-        save, show = options.get("save"), options.get("show")
-        self._surface: Surface = show or (PngFile(save) if save is not None else display(self.size))
+        self.surface: Surface = options.get("show") or (PngFile(save) if save is not None else display(self.size))
         self._direct = _direct(options.get("frames"))
         self._context: tuple[str, Mapping[str, Any], Mapping[str, Any]] = ("frames", NOBODY, NOBODY)
         self._offered: list[FrameRange] = []
@@ -208,49 +208,70 @@ class Live(FrameDocuments):
     # In the thread of the plot.
 
     def _work(self) -> None:
-        begun = looked = False
+        begun = undrawn = False
+        looks, rested = 0, 0.0
         while True:
             with self._news:
-                self._wait()
+                self._wait(rested if undrawn else None)
                 over = self._ended and not self._offered
-                if over and (looked or self._direct is None):
+                if over and not undrawn and (self._direct is None or looks >= LAST_LOOKS):
                     # Under the lock, so that a run which begins now has a thread of its own.
                     self._thread = None
                     return
-                looked = over
                 begun, self._fresh = begun and not self._fresh, False
                 offered, self._offered = self._offered, []
             began = time.monotonic()
-            if self._draw(self._shots(offered), first=not begun):
-                begun = True
-                with self._news:
-                    self._news.wait_for(lambda: self._ended, REST * (time.monotonic() - began))
+            took = self._take_in(offered)
+            undrawn = undrawn or took
+            # Of a direct source, what is on its way in the end; not what comes for ever.
+            looks = 0 if not over else looks + 1 if took else LAST_LOOKS
+            if took:
+                self._rest(time.monotonic() - began)
+            if undrawn and (self._ended or time.monotonic() >= rested):
+                began = time.monotonic()
+                self._show(first=not begun)
+                begun, undrawn = True, False
+                rested = time.monotonic() + REST * (time.monotonic() - began)
 
-    def _wait(self) -> None:
-        """Wait for news, with the lock held; a direct source is asked at once."""
+    def _wait(self, until: float | None) -> None:
+        """Wait for news, with the lock held, but no longer than `until`; a direct source is asked at once."""
         alive = threading.main_thread().is_alive
         while not (self._offered or self._ended or self._direct is not None) and alive():
-            self._news.wait(LOOK)
+            left = LOOK if until is None else until - time.monotonic()
+            if left <= 0:
+                break
+            self._news.wait(min(LOOK, left))
         # A run that was never stopped must not keep a program from ending.
         self._ended = self._ended or not alive()
 
-    def _draw(self, shots: Iterator[Shot], *, first: bool) -> bool:
-        """Take in and show; whether there was anything. Of what can't be shown, the log says why."""
-        taken = False
+    def _rest(self, worked: float) -> None:
+        """Leave the processor to others for a while, unless this is the end; worked: seconds."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended, REST * worked)
+
+    def _take_in(self, offered: Sequence[FrameRange]) -> bool:
+        """Read and take in what there is; whether there was anything."""
+        took = False
         try:
-            for shot in shots:
+            for shot in self._shots(offered):
                 self.take(shot)
-                taken = True
-            picture = self.picture() if taken else None
+                took = True
+        except Exception:
+            # What can't be understood stops neither the plan nor what comes after.
+            log.exception("%s can't take in what came", type(self).__name__)
+        return took
+
+    def _show(self, *, first: bool) -> None:
+        try:
+            picture = self.picture()
             if picture is not None:
                 if first:
-                    self._surface.begin()
-                self._surface.show(picture)
+                    self.surface.begin()
+                self.surface.show(picture)
                 self.drawn += 1
         except Exception:
             # A picture that can't be drawn or saved stops neither the plan nor the next picture.
             log.exception("%s can't draw what came", type(self).__name__)
-        return taken
 
     def _shots(self, offered: Sequence[FrameRange]) -> Iterator[Shot]:
         if self._direct is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ class LiveSpectrum(Live):
 
     def __init__(
         self,
+        save: str | Path | None = None,
         *,
         regions: Wanted = None,
         elements: Sequence[str] = (),
@@ -55,7 +57,7 @@ class LiveSpectrum(Live):
         self._regions, self._correction, self._energies, self._log = regions, correction, energies, log
         self._lines = [line for element in elements for line in main_lines(element, excitation)]
         self._shot: Shot | None = None
-        super().__init__(**options)
+        super().__init__(save, **options)
 
     def take(self, shot: Shot) -> None:
         self._shot = shot

@@ -20,7 +20,8 @@ SIZE = (7.0, 6.0)
 class Picture(Protocol):
     """Something that can be drawn at any time, by any thread. size: width and height in inches."""
 
-    size: tuple[float, float]
+    @property
+    def size(self) -> tuple[float, float]: ...
 
     def draw(self, figure: Figure) -> None:
         """Put it into a figure, in place of what was there."""
@@ -77,6 +78,13 @@ class Window:
     def show(self, picture: Picture) -> None:
         """Have this picture drawn; one that was not drawn yet is left out."""
         self._picture = picture
+
+    def live(self) -> bool:
+        """Let it live for a moment, where nobody else runs its event loop; whether it has not been closed."""
+        from matplotlib import pyplot
+
+        self.figure.canvas.flush_events()
+        return pyplot.fignum_exists(self.figure.number)  # type: ignore[attr-defined]  # of those of pyplot
 
     def _draw(self) -> None:
         picture, self._picture = self._picture, None

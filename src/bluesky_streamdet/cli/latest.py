@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bluesky_streamdet.cli.spectra import Window
-    from bluesky_streamdet.core.events import Frame, SeriesStart
+    from bluesky_streamdet.core.events import Frame
 
 SAVE_EVERY = 5.0
 """Seconds between two pictures in the file."""
@@ -36,24 +37,27 @@ class LatestPictures:
         """False once the window has been closed."""
         return self._window is None or self._window.open
 
-    def keep(self, frame: Frame | None, header: SeriesStart | None, now: float | None = None) -> None:
-        """Show and save `frame`, if it is another and it is time; `now` (s) None for at once. header: of its series."""
+    def keep(self, frame: Frame | None, metadata: Mapping[str, Any], now: float | None = None) -> None:
+        """Show and save `frame`, if it is another and it is time; `now` (s) None for at once.
+
+        metadata: of its series.
+        """
         if self._window is not None:
-            self._plot(frame, header, now)
+            self._plot(frame, metadata, now)
         if self._path is None or frame is None or frame is self._saved or (now is not None and now < self._next_file):
             return
-        _save(frame, header, self._path)
+        _save(frame, metadata, self._path)
         self._saved = frame
         self._next_file = time.monotonic() + SAVE_EVERY
 
-    def _plot(self, frame: Frame | None, header: SeriesStart | None, now: float | None) -> None:
+    def _plot(self, frame: Frame | None, metadata: Mapping[str, Any], now: float | None) -> None:
         from bluesky_streamdet.cli.spectra import spectra_of
 
         assert self._window is not None
         if frame is None or frame is self._plotted or (now is not None and now < self._next_plot):
             self._window.show(None)
             return
-        self._window.show(spectra_of(frame, None if header is None else header.metadata))
+        self._window.show(spectra_of(frame, metadata))
         self._plotted = frame
         self._next_plot = time.monotonic() + PLOT_EVERY
 
@@ -67,13 +71,13 @@ class LatestPictures:
             self._window.close()
 
 
-def _save(frame: Frame, header: SeriesStart | None, path: Path) -> None:
+def _save(frame: Frame, metadata: Mapping[str, Any], path: Path) -> None:
     from bluesky_streamdet.cli.image import save_picture
     from bluesky_streamdet.cli.spectra import is_spectra, save_spectra, spectra_of
     from bluesky_streamdet.transforms.pixels import decode
 
     if is_spectra(frame):
-        save_spectra(spectra_of(frame, None if header is None else header.metadata), path)
+        save_spectra(spectra_of(frame, metadata), path)
         return
     image = decode(frame)
     if image.ndim != 2:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "record": "Keep a detector's stream in a file, message by message.",
     "replay": "Send a recorded stream again.",
     "watch": "Look at a stream: series, rate, gaps, order.",
+    "plot": "Draw the runs of another process as they are measured.",
     "inspect": "Say what a file holds, and whether it can be trusted.",
     "detectors": "List the detectors that are known.",
     "xspress3": "Xspress3: stream from its SDK or a simulation, steer it, serve it over Tango.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,9 +23,9 @@ MOST_IN_LEGEND = 16
 class Spectra(NamedTuple):
     """What is plotted of a frame.
 
-    counts: (channels, bins), without the last bin, in which all is that was off the scale. totals: of each channel,
-    with that bin. exposure: seconds, None when nobody says. first_bin, ev_per_bin: what the axis begins at, and is
-    scaled by; None for bins.
+    counts: (channels, bins), without the last bin of the whole spectrum, in which all is that was off the scale.
+    totals: of each channel, with that bin. exposure: seconds, None when nobody says. first_bin, ev_per_bin: what the
+    axis begins at, and is scaled by; None for bins.
     """
 
     title: str
@@ -41,7 +42,7 @@ def is_spectra(frame: Frame) -> bool:
     return bool(frame.format.scalars) or len(shape) == 1 or (len(shape) == 2 and 32 * shape[0] <= shape[1])
 
 
-def spectra_of(frame: Frame, metadata: dict[str, Any] | None = None) -> Spectra:
+def spectra_of(frame: Frame, metadata: Mapping[str, Any] | None = None) -> Spectra:
     """The spectra in a frame, summed over what axes there are between channel and bin. metadata: of its series."""
     from bluesky_streamdet.codecs.xspress3 import exposure_of
     from bluesky_streamdet.transforms.pixels import decode
@@ -53,16 +54,29 @@ def spectra_of(frame: Frame, metadata: dict[str, Any] | None = None) -> Spectra:
     exposure = exposure_of(frame)
     exposure = _number(metadata.get("count_time")) if exposure is None else exposure
     of = "" if frame.series is None else f" of series {frame.series}"
-    shown = counts[:, :-1] if counts.shape[1] > 1 else counts
     first = metadata.get("first_bin")
+    # Where the hardware keeps regions, bins follow one another that do not in energy.
+    scale = None if metadata.get("regions") else _number(metadata.get("ev_per_bin"))
     return Spectra(
         f"frame {frame.number}{of}",
-        shown,
+        counts[:, :-1] if _last_is_for_the_rest(counts.shape[1], metadata) else counts,
         totals,
         exposure,
         first if isinstance(first, int) else 0,
-        _number(metadata.get("ev_per_bin")),
+        scale,
     )
+
+
+def _last_is_for_the_rest(bins: int, metadata: Mapping[str, Any]) -> bool:
+    """Whether the last bin counts all that is beyond the spectrum, or in no region; not that of a part of it."""
+    from bluesky_streamdet.xspress3.constants import BINS_PER_MCA
+
+    first = metadata.get("first_bin")
+    if bins == 1 or not isinstance(first, int):
+        return bins > 1
+    end = first + bins
+    # With regions, the whole spectrum has a power of two bins.
+    return end.bit_count() == 1 if metadata.get("regions") else end == BINS_PER_MCA
 
 
 def in_words(spectra: Spectra) -> str:

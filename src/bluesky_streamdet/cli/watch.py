@@ -88,9 +88,9 @@ def _watch(
         watcher.tick(now)
         sight = watcher.sight()
         view.show(sight, now)
-        pictures.keep(sight.frame, sight.header, now)
+        pictures.keep(sight.frame, _metadata_of(sight), now)
     sight = watcher.sight()
-    pictures.keep(sight.frame, sight.header)
+    pictures.keep(sight.frame, _metadata_of(sight))
 
 
 class _View:
@@ -173,7 +173,10 @@ class _View:
         return table
 
     def _nothing(self) -> str:
-        return "nothing came yet" if self._listener.connected else f"no detector at {self._listener.address} yet"
+        if self._listener.connected:
+            return "nothing came yet"
+        hint = "; one that sends by PUSH needs --socket pull" if self._listener.kind == "sub" else ""
+        return f"no detector at {self._listener.address} yet{hint}"
 
 
 def _frames_of(sight: Sight) -> str:
@@ -207,7 +210,11 @@ def _counts_of(sight: Sight) -> str:
         return ""
     from bluesky_streamdet.cli.spectra import in_words, spectra_of
 
-    return f"; {in_words(spectra_of(sight.frame, {} if sight.header is None else sight.header.metadata))}"
+    return f"; {in_words(spectra_of(sight.frame, _metadata_of(sight)))}"
+
+
+def _metadata_of(sight: Sight) -> dict[str, Any]:
+    return {} if sight.header is None else sight.header.metadata
 
 
 def _header_of(header: SeriesStart | None) -> str:

@@ -41,11 +41,11 @@ def watch_monitor(client: MonitorClient, pictures: LatestPictures, stop: threadi
             count += 0 if frame is None else _steps(frame, answer)
             frame, ask = answer, time.monotonic() + ASK_EVERY
         now = time.monotonic()
-        pictures.keep(_shown(frame), None, now)
+        pictures.keep(_shown(frame), client.axis, now)
         if now >= tell:
             tell = now + EVERY
             say(_line(client, frame, speed(count, 0)))
-    pictures.keep(_shown(frame), None)
+    pictures.keep(_shown(frame), client.axis)
     say(_line(client, frame, speed(count, 0)))
 
 

@@ -42,10 +42,13 @@ def stream(
     data_port: Annotated[int | None, typer.Option(min=0, max=65535, help="that waits for its receiver")] = None,
     public_port: Annotated[int | None, typer.Option(min=0, max=65535, help="for everybody; drops for the slow")] = None,
     monitor_port: Annotated[int | None, typer.Option(min=0, max=65535, help="of the latest frame on request")] = None,
-    host: Annotated[str, typer.Option(help="interface of the three data ports; * for all")] = "127.0.0.1",
+    host: Annotated[
+        str | None, typer.Option(help="interface of the three data ports: 127.0.0.1 if left out; * for all")
+    ] = None,
     dialect: Annotated[
-        str, typer.Option(help="of the public port: native; for old receivers multipart, or loose (three messages)")
-    ] = "native",
+        str | None,
+        typer.Option(help="of the public port: native if left out; for old receivers multipart, or loose (3 messages)"),
+    ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="start with a series of so many frames, at once")] = None,
     exposure: Annotated[float, typer.Option(min=0, help="seconds of each of them")] = 0.1,
     save: Annotated[bool, typer.Option("--save/--no-save", help="write series that nobody armed by REST")] = True,
@@ -63,15 +66,20 @@ def stream(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from bluesky_streamdet.service.console import run
 
-    simulation = {"generation": simulate, "channels": channels, "rate": rate}
+    ports = {"host": host, "data": data_port, "public": public_port, "monitor": monitor_port, "dialect": dialect}
     system = {"cards": cards, "address": address, "library": library, "settings": settings}
-    chosen = _configuration(config, name, _given(system), None if simulate is None else _given(simulation))
+    simulation = {"generation": simulate, "channels": channels, "rate": rate}
+    if simulate is None and (channels is not None or rate is not None):
+        raise typer.BadParameter("--channels and --rate are of a simulation; say which: --simulate X3.")
+    if simulate is not None:
+        system["simulate"] = _given(simulation | {"cards": cards})
+    chosen = _configuration(config, name, _given(system), _given(ports))
     if directory is not None:
         chosen.files.directory = directory.expanduser().absolute()
     if port is not None:
         chosen.rest.port = port
     if config is None:
-        _set_ports(chosen, host, data_port, public_port, monitor_port, dialect)
+        _set_ports(chosen, **_given(ports))
     if frames is not None:
         chosen.start = {"frames": frames, "exposure": exposure}
     if not save:
@@ -115,7 +123,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _configuration(
-    path: Path | None, name: str | None, system: dict[str, Any], simulate: dict[str, Any] | None
+    path: Path | None, name: str | None, system: dict[str, Any], ports: dict[str, Any]
 ) -> Xspress3Config:
     """From a file, or of options. Raises `ConfigError`; `typer.BadParameter` for options that don't fit."""
     from bluesky_streamdet.core.errors import ConfigError
@@ -123,16 +131,22 @@ def _configuration(
     from bluesky_streamdet.xspress3.config import Xspress3Config, for_system
 
     if path is None:
-        return for_system({"system": system if simulate is None else {**system, "simulate": simulate}})
-    if system or simulate is not None:
-        raise typer.BadParameter("the system is described in the file; take the options out.")
+        return for_system({"system": system})
     if not path.is_file():
         raise ConfigError(f"There is no file {path}.", "Leave it out and describe the system by options; see --help.")
+    if system or ports:
+        what = "system is" if system else "outputs are"
+        raise typer.BadParameter(f"the {what} described in the file; take the options out.")
     return load(path, name, model=Xspress3Config)
 
 
 def _set_ports(
-    config: Xspress3Config, host: str, data: int | None, public: int | None, monitor: int | None, dialect: str
+    config: Xspress3Config,
+    host: str = "127.0.0.1",
+    data: int | None = None,
+    public: int | None = None,
+    monitor: int | None = None,
+    dialect: str = "native",
 ) -> None:
     from bluesky_streamdet.xspress3.config import MONITOR_PORT
 

@@ -60,11 +60,12 @@ async def run(config: ServedDetector, output: TextIO) -> None:
 
 def greeting(service: Service) -> list[str]:
     """Who this is, and how to talk to it."""
-    config, key = service.config, service.key
+    config, key, status = service.config, service.key, service.supervisor.board.status
     lines = [
         f"detector  {config.detector} ({config.kind}), from {config.origin}",
         f"files     {config.files.directory}",
-        *(f"output    {output.name}: {output.kind} {output.address}" for output in config.outputs),
+        *(f"output    {output.name}: {output.kind} {output.address}" for output in status.outputs),
+        *([] if status.monitor is None else [f"monitor   {status.monitor}"]),
     ]
     if key is None or key.file is None:
         return [*lines, f"page      {service.url}/", "API key   the one that was configured", ""]

@@ -15,7 +15,7 @@ from bluesky_streamdet.codecs import xspress3
 from bluesky_streamdet.codecs.codec import json_of
 from bluesky_streamdet.core.errors import ConfigError, MalformedMessage
 from bluesky_streamdet.core.events import RAW, Frame
-from bluesky_streamdet.streaming.monitor import WITH_SCALARS
+from bluesky_streamdet.streaming.monitor import AXIS, WITH_SCALARS
 from bluesky_streamdet.streaming.source import LARGEST_MESSAGE, open_socket
 
 PATIENCE = 2.0
@@ -23,12 +23,16 @@ PATIENCE = 2.0
 
 
 class MonitorClient:
-    """One client of a monitor port. Raises `ConfigError` for an impossible address."""
+    """One client of a monitor port. Raises `ConfigError` for an impossible address.
+
+    axis: what the latest answer said of the bins of its spectra, by the names of a series' header.
+    """
 
     def __init__(self, endpoint: str) -> None:
         if "://" not in endpoint:
             raise ConfigError(f"{endpoint!r} is no ZeroMQ address.", "Write it as tcp://HOST:PORT.")
         self.address = endpoint
+        self.axis: dict[str, Any] = {}
         self._decode = xspress3.Decoder().decode
         self._asked: float | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -66,6 +70,7 @@ class MonitorClient:
         (event,) = self._decode([msgspec.json.encode(header), *more], time.time_ns())
         if not isinstance(event, Frame):
             raise MalformedMessage("an answer that is no image")
+        self.axis = {name: header[name] for name in AXIS if name in header}
         return event
 
     def close(self) -> None:

@@ -145,7 +145,7 @@ class SeriesFile:
             self._records = RecordColumns(group, form, metadata)
             assert self.data is not None
             self.data.scalars = self._records.reports
-            nexus.link_spectra(group)
+            nexus.link_spectra(group, metadata)
 
     def _create_data(self, group: h5py.Group, form: FrameFormat) -> None:
         self._format = form

@@ -57,6 +57,10 @@ class Intake(Protocol):
         """What has come at one input; nothing at all when nothing has."""
         ...
 
+    def take_no_frames(self) -> Iterator[Taken]:
+        """Called in place of `take` while an output has no room for frames: what ends the series all the same."""
+        ...
+
     def end(self) -> None:
         """Nobody wants more of this series."""
         ...
@@ -106,6 +110,10 @@ class StreamIntake:
                 events = list(error.events)
         if took:
             yield Taken(events)
+
+    def take_no_frames(self) -> Iterator[Taken]:
+        """Nothing: who sends waits."""
+        return iter(())
 
     def end(self) -> None:
         """The detector is not ours to stop."""

@@ -33,6 +33,7 @@ class Listener:
             self._context.term()
             raise
         self.address = self._source.addresses[0]
+        self.kind = socket
 
     def receive(self, timeout: float) -> list[list[Part]]:
         """What has come: some messages, the parts of each, or none after `timeout` seconds."""

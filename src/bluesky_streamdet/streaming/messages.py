@@ -130,6 +130,8 @@ class Status(Model):
     """Frames that came while no series was running."""
     sources: list[SourceReport] = []
     outputs: list[OutputReport] = []
+    monitor: str | None = None
+    """Address that answers with the latest frame, if there is one."""
     slow: str | None = None
     """Who pushes back right now: the disk, or an output that blocks by choice."""
     frames_per_second: float = 0.0

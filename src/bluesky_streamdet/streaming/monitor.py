@@ -3,8 +3,9 @@
     {"htype": "image", "frame", "exptime", "shape", "type", "compression", "number", "series"} and the counts
 
 "frame" is how many frames of the series there have been, as viewers of Xspress3 streams expect, and "number" is that of
-this one. To the request `scalars` there is a third part, the record of what came with the frame, which "scalars" in the
-header describes. Before the first frame it is an image of 2 x 2 zeros.
+this one. "first_bin", "ev_per_bin" and "regions" are there when the header of the series has them. To the request
+`scalars` there is a third part, the record of what came with the frame, which "scalars" in the header describes. Before
+the first frame it is an image of 2 x 2 zeros.
 
 Any number of clients may ask; one that goes away, or never reads its replies, holds up nobody.
 """
@@ -18,6 +19,7 @@ import numpy as np
 import zmq
 from typing_extensions import Buffer
 
+from bluesky_streamdet.codecs.codec import plain
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesStart
 from bluesky_streamdet.streaming.source import address_of, open_socket
@@ -30,6 +32,9 @@ AT_ONCE = 16
 WAITING = 16
 """Replies that ZeroMQ keeps for a client that does not read them; it gets no more."""
 LARGEST_REQUEST = 1 << 16
+
+AXIS = ("first_bin", "ev_per_bin", "regions")
+"""What the header of a series says of its bins."""
 
 NOTHING = Frame(-1, None, None, FrameFormat((2, 2), "<u4", RAW, (2, 2)), (bytes(16),), 0)
 
@@ -45,6 +50,7 @@ class Monitor:
         self._frame = NOTHING
         self._exposure: float | None = None
         self._clock_period: float | None = None
+        self._axis: dict[str, Any] = {}
         # No REP, which waits for the client whose turn it is; to REQ sockets this looks the same.
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
@@ -58,7 +64,8 @@ class Monitor:
         self.address = address_of(self.socket)
 
     def start(self, start: SeriesStart) -> None:
-        """A series begins; its header says how long frames are exposed."""
+        """A series begins; its header says how long frames are exposed, and what their bins are."""
+        self._axis = {name: plain(start.metadata[name]) for name in AXIS if name in start.metadata}
         self._exposure = _number(start.metadata.get("count_time"))
         self._clock_period = _number(start.metadata.get("clock_period"))
 
@@ -99,6 +106,7 @@ class Monitor:
             "compression": RAW,
             "number": frame.number,
             "series": frame.series or "",
+            **self._axis,
         }
         parts: list[Buffer] = [_counts(frame)]
         if request == WITH_SCALARS:

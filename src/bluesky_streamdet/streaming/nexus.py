@@ -1,11 +1,11 @@
 """The NeXus layout: where in the file each quantity goes, with its units.
 
     /entry                      NXentry, default "data"
-      data                      NXdata: data (a hard link), signal "data"
+      data                      NXdata: data (a hard link), signal "data"; for spectra, the axis energy
       instrument                NXinstrument
         beam                    NXbeam: incident_energy, incident_wavelength
         DETECTOR                NXdetector: data, sequence_number, receive_time, settings, flatfield, pixel_mask, and
-                                what comes with each frame
+                                what comes with each frame; for spectra, calibration
           collection            NXcollection: outcome, reason, what the header said besides
             ledger              NXcollection: the account of the series; see `streaming.verdict`
             parameters          NXcollection: what came with the request, or later
@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from bluesky_streamdet import __version__
 from bluesky_streamdet.core.metadata import UNITS
@@ -101,13 +103,35 @@ def link_data(file: h5py.File, data: h5py.Dataset, event: int) -> None:
     file["/entry/data"].attrs["axes"] = ["."] * data.ndim
 
 
-def link_spectra(detector: h5py.Group) -> None:
-    """Have the group of a detector of spectra under the names that readers of Xspress3 files know, too."""
-    detector["data"].attrs["interpretation"] = "spectrum"
+def link_spectra(detector: h5py.Group, metadata: Mapping[str, Any]) -> None:
+    """Have the group of a detector of spectra under the names that readers of Xspress3 files know, too.
+
+    Where the header says which energy each bin has, it is the axis of the default plot, and PyMca's `calibration`.
+    """
+    data = detector["data"]
+    data.attrs["interpretation"] = "spectrum"
     instrument = detector.parent
     for name in SPECTRA_NAMES:
         if name not in instrument:
             instrument[name] = detector
+    calibration = _calibration(metadata)
+    if calibration is not None and "calibration" not in detector:
+        put(detector, "calibration", calibration, "keV")
+        plot = detector.file["/entry/data"]
+        plot["calibration"] = detector["calibration"]  # beside whichever name of the spectra is found first
+        put(plot, "energy", calibration[0] + calibration[1] * np.arange(data.shape[-1]), "keV")
+        plot.attrs["axes"] = [*["."] * (data.ndim - 1), "energy"]
+
+
+def _calibration(metadata: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Energy of the first bin, width of a bin, and 0 for what is not linear, in keV; None where nobody can tell."""
+    try:
+        width, first = float(metadata["ev_per_bin"]) / 1000, int(metadata.get("first_bin", 0))
+    except (KeyError, TypeError, ValueError):
+        return None
+    # Regions of the hardware may be of any width.
+    sorted_into_regions = np.size(metadata.get("regions", ())) > 0
+    return None if sorted_into_regions or not 0 < width < math.inf else np.array([first * width, width, 0.0])
 
 
 def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0) -> None:

@@ -209,6 +209,8 @@ class Pipeline:
         took = False
         for lane in range(self.source.lanes):
             if self.blocked_by is not None:
+                for events, _ in self.source.take_no_frames():
+                    self._do(self.receiver.receive(events, self.now))
                 break
             for events, complaint in self.source.take(lane):
                 took = True

@@ -42,6 +42,9 @@ def _opened(path: str | Path) -> h5py.File:
         # Closed files this way, as for SWMR nobody looks whether the file has been cut short.
         return h5py.File(path, "r", locking=False)
     except OSError as error:
+        if "locking flag values don't match" in str(error):
+            # Somebody in this process has it open, such as a handler of databroker; HDF5 wants it the same way.
+            return h5py.File(path, "r")
         if "already open for write" not in str(error):
             raise
     return h5py.File(path, "r", libver="latest", swmr=True, locking=False)

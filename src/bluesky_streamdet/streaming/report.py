@@ -49,6 +49,7 @@ class StatusReporter:
             between=LedgerReport.model_validate(receiver.between.report()),
             sources=pipeline.source.report(),
             outputs=[output.report() for output in pipeline.outputs],
+            monitor=None if pipeline.monitor is None else pipeline.monitor.address,
             slow=self._slow(writing),
             frames_per_second=round(frames, 2),
             megabytes_per_second=round(megabytes, 3),

@@ -50,12 +50,21 @@ DEAD_TIMES = tuple(name for name in DeadTime.model_fields if name not in {"use_g
 
 
 class Channels:
-    """The settings of the channels of one system; channel -1 is all of them."""
+    """The settings of the channels of one system; channel -1 is all of them.
+
+    What was read is kept until it is changed: the state of a system that takes frames is asked for often, and its
+    registers may be behind a network.
+    """
 
     def __init__(self, calls: Calls, number: int) -> None:
         self._calls = calls
         self.number = number
         self._energy: float | None = None
+        self._known: dict[tuple[Any, ...], Any] = {}
+
+    def forget(self) -> None:
+        """The settings have changed: ask the SDK anew."""
+        self._known.clear()
 
     def check(self, channel: int, *, or_all: bool = False) -> int:
         """The channel. Raises `ConfigError` for one that does not exist."""
@@ -68,8 +77,11 @@ class Channels:
     def window(self, window: int, channel: int) -> tuple[int, int]:
         """The first and the last bin that `window`, 0 or 1, counts."""
         channel, window = self.check(channel), _checked_window(window)
+        if (known := self._known.get(("window", window, channel))) is not None:
+            return known
         low, high = c_uint32(), c_uint32()
         self._calls("xsp3_get_window", channel, window, ctypes.byref(low), ctypes.byref(high))
+        self._known["window", window, channel] = low.value, high.value
         return low.value, high.value
 
     def set_window(self, window: int, low: int, high: int, channel: int = -1) -> None:
@@ -80,19 +92,24 @@ class Channels:
             raise ConfigError(
                 f"Window {window} of {low} to {high}: low may not be above high, and bins are 0 to {BINS_PER_MCA - 1}."
             )
+        self.forget()
         self._calls("xsp3_set_window", channel, window, low, high)
 
     def threshold(self, channel: int) -> int:
         """The raw bin from which on an event is good."""
         channel = self.check(channel)
+        if (known := self._known.get(("threshold", channel))) is not None:
+            return known
         value = c_uint32()
         self._calls("xsp3_get_good_thres", channel, ctypes.byref(value))
+        self._known["threshold", channel] = value.value
         return value.value
 
     def set_threshold(self, value: int, channel: int = -1) -> None:
         channel, value = self.check(channel, or_all=True), whole("threshold", value)
         if not 0 <= value < BINS_PER_MCA:
             raise ConfigError(f"The threshold {value} is not a bin: 0 to {BINS_PER_MCA - 1}.")
+        self.forget()
         self._calls("xsp3_set_good_thres", channel, value)
 
     def trigger_b(self, channel: int) -> dict[str, int]:
@@ -109,13 +126,16 @@ class Channels:
 
     def dead_time(self, channel: int) -> DeadTime:
         channel = self.check(channel)
+        if (known := self._known.get(("dead time", channel))) is not None:
+            return known
         flags, times = c_int(), [c_double() for _ in DEAD_TIMES]
         self._calls("xsp3_getDeadtimeCorrectionParameters2", channel, ctypes.byref(flags), *map(ctypes.byref, times))
-        return DeadTime(
+        found = self._known["dead time", channel] = DeadTime(
             **{name: one.value for name, one in zip(DEAD_TIMES, times, strict=True)},
             use_good=bool(flags.value & DeadTimeFlags.USE_GOOD_EVENT),
             omit=bool(flags.value & DeadTimeFlags.OMIT_CHANNEL),
         )
+        return found
 
     def set_dead_time(self, channel: int, **changes: Any) -> None:
         """Change what is named, by the names of `DeadTime`; the rest stays. Raises `ConfigError`."""
@@ -129,6 +149,7 @@ class Channels:
             flags = DeadTimeFlags.USE_GOOD_EVENT if changed.use_good else DeadTimeFlags(0)
             flags |= DeadTimeFlags.OMIT_CHANNEL if changed.omit else DeadTimeFlags(0)
             times = [getattr(changed, name) for name in DEAD_TIMES]
+            self.forget()
             self._calls("xsp3_setDeadtimeCorrectionParameters2", one, int(flags), *times)
 
     @property

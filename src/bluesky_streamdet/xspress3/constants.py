@@ -252,6 +252,25 @@ class ErrorFlag(IntFlag):
     CIRC_BUFF_OVERRUN_SCALARS = 0x1000000
 
 
+LOSSES = (
+    ErrorFlag.HIST_FRAMES_OVERRUN
+    | ErrorFlag.HIST_FRAMES_MISSING
+    | ErrorFlag.SCALAR_OVERRUN
+    | ErrorFlag.SCALAR_MISSING
+    | ErrorFlag.DESC_OVERRUN
+    | ErrorFlag.TF_MISMATCH
+    | ErrorFlag.DESC_SOF_EOF
+    | ErrorFlag.DESC_COUNT
+    | ErrorFlag.SOCKET_ERROR
+    | ErrorFlag.DESC_OVERRUN_SCALARS
+    | ErrorFlag.TF_MISMATCH_SCALARS
+    | ErrorFlag.DESC_SOF_EOF_SCALARS
+    | ErrorFlag.DESC_COUNT_SCALARS
+    | ErrorFlag.SOCKET_ERROR_SCALARS
+)
+"""Data on their way from the hardware got lost, so that counts of some frames may be too low."""
+
+
 class DeadTimeFlags(IntFlag):
     """XSP3_DTC_..."""
 

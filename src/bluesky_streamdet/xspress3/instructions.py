@@ -214,11 +214,13 @@ def metadata(streamer: Streamer, run: HardwareSeries) -> dict[str, Any]:
     values = state(streamer)
     kept = ("clock_period", "ev_per_bin", "first_bin", "windows", "thresholds", "regions", "dead_time_energy")
     timing, exposure = run.timing, streamer.system.exposure
+    times = {} if exposure is None else {"count_time": exposure, "frame_time": exposure + values["readout_time"]}
     return {
         "description": f"Xspress3 ({values['generation']})",
         "firmware_version": values["revision"],
         "trigger_mode": timing.mode,
-        **({} if exposure is None else {"count_time": exposure, "frame_time": exposure + values["readout_time"]}),
+        # Without the last digits, which are not of a number of clock cycles any more.
+        **{name: float(f"{seconds:.12g}") for name, seconds in times.items()},
         **{name: values[name] for name in kept},
         "dead_time_event_width": values["event_widths"],
         "dead_time_parameters": {

@@ -221,6 +221,7 @@ class Xspress3:
     def restore_settings(self, directory: Path | str, *, force: bool = False) -> None:
         """Load settings. force: also those of another major revision of the firmware."""
         with self._settled("restore_settings"):
+            self._channels.forget()
             settings.restore(self._calls, directory, force=force)
             self._learn()
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.core.errors import HardwareFailed, RequestRefused
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat
-from bluesky_streamdet.xspress3.constants import NUM_SCALERS, Generation
+from bluesky_streamdet.xspress3.acquisition import ALL_WELL, Progress
+from bluesky_streamdet.xspress3.constants import LOSSES, NUM_SCALERS, Generation
 from bluesky_streamdet.xspress3.recent import Batch
 from bluesky_streamdet.xspress3.records import RecordMaker
 from bluesky_streamdet.xspress3.sdk import Xspress3
@@ -72,6 +73,7 @@ class HardwareSeries:
         self._maker = maker
         self._offset = self._read = self._complete = 0
         self._idle_looks, self._stopped_at = 0, 0.0
+        self._flags = ALL_WELL
         sdk.arm(timing)
         shape = sdk.frame_shape
         self.format = FrameFormat(shape, "<u4", RAW, shape, maker.scalars)
@@ -83,6 +85,15 @@ class HardwareSeries:
     def acquired(self) -> int:
         """Frames that were complete when last looked at."""
         return self._offset + self._complete
+
+    @property
+    def losses(self) -> str:
+        """What the SDK says has got lost on the way, in words; empty when nothing has."""
+        flags = self._flags & LOSSES
+        if not flags:
+            return ""
+        names = ", ".join(str(one.name) for one in flags)
+        return f"the SDK reports {names}: data got lost between detector and computer, and counts may be too low"
 
     @property
     def started(self) -> bool:
@@ -139,6 +150,11 @@ class HardwareSeries:
         self._idle_looks = 0 if self._sdk.is_busy() else self._idle_looks + 1
         return self._idle_looks >= IDLE_LOOKS or time.monotonic() - self._stopped_at > SETTLING
 
+    def look(self) -> None:
+        """See how far the hardware is, and read nothing. Raises `Overrun` when it overwrites what is to be read."""
+        self._look()
+        self._check_intact(self._read)
+
     def read(self) -> Batch | None:
         """The next frames, as many as are there and fit into a batch; None when there are none.
 
@@ -186,13 +202,18 @@ class HardwareSeries:
         ]
 
     def _look(self) -> None:
-        self._complete = max(self._complete, self._sdk.progress().complete)
+        self._complete = max(self._complete, self._progress().complete)
+
+    def _progress(self) -> Progress:
+        progress = self._sdk.progress()
+        self._flags |= progress.flags
+        return progress
 
     def _check_intact(self, first: int) -> None:
         """Whether frame `first` is still in the memory. Raises `Overrun`; a Mini stops instead."""
         if self._sdk.generation is Generation.MINI:
             return
-        kept_from = self._sdk.progress().furthest - self._sdk.capacity
+        kept_from = self._progress().furthest - self._sdk.capacity
         if kept_from > first:
             raise Overrun(
                 f"Overrun: frames {self._offset + first} to {self._offset + kept_from - 1} were overwritten before "

@@ -81,6 +81,17 @@ class Streamer:
         if events:
             yield Taken(events)
 
+    def take_no_frames(self) -> Iterator[Taken]:
+        """The end of a series that nobody takes frames of, once the hardware has overwritten some, or has failed."""
+        series = self.series
+        if series is not None:
+            try:
+                series.look()
+            except HardwareFailed as error:
+                self._waiting.append(self._failed(series, error))
+                events, self._waiting = self._waiting, []
+                yield Taken(events)
+
     def end(self) -> None:
         """Nobody wants more of this series: begin nothing more; what there is, is still read."""
         if self.series is not None:
@@ -164,7 +175,8 @@ class Streamer:
             events += frames
         if series.finished:
             series.stop()
-            events.append(self._ended(series))
+            self.error = series.losses or None
+            events.append(self._ended(series, series.losses))
 
     def _ended(self, series: HardwareSeries, error: str = "") -> SeriesEnd:
         self.series = None

@@ -120,6 +120,36 @@ def test_the_spectra_are_where_others_look_for_them(path: Path, detector: str) -
     assert (said.detector, said.readable) == (detector, 1)
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"ev_per_bin": 10.0}, [0.0, 0.01, 0.0]),
+        ({"ev_per_bin": 20, "first_bin": 100, "regions": []}, [2.0, 0.02, 0.0]),
+        ({}, None),
+        ({"ev_per_bin": 10.0, "regions": [[100, 199, 50]]}, None),
+        ({"ev_per_bin": 0}, None),
+        ({"ev_per_bin": "ten"}, None),
+        ({"ev_per_bin": float("nan")}, None),
+    ],
+)
+def test_the_energies_are_said_where_they_are_known(
+    path: Path, said: dict[str, Any], wanted: list[float] | None
+) -> None:
+    file = SeriesFile(path, "xsp", "s1")
+    file.open(spectra(0), STARTED, METADATA | said)
+    file.write([spectra(0)])
+    file.close(report(1), {})
+    with h5py.File(path, "r") as read:
+        plot = read["/entry/data"]
+        if wanted is None:
+            assert "energy" not in plot and "calibration" not in read[GROUP]
+            assert plot.attrs["axes"].tolist() == [".", ".", "."]
+        else:
+            assert read[f"{GROUP}/calibration"][()].tolist() == pytest.approx(wanted)
+            assert plot["energy"][()] == pytest.approx(wanted[0] + wanted[1] * np.arange(BINS))
+            assert (plot.attrs["axes"].tolist(), plot["energy"].attrs["units"]) == ([".", ".", "energy"], "keV")
+
+
 def test_what_was_calculated_says_how(path: Path) -> None:
     file = opened(path)
     file.write([spectra(0)])

@@ -151,6 +151,27 @@ def test_thresholds(system: System) -> None:
     assert system.sdk.thresholds == [0] * 4
 
 
+def test_settings_are_asked_for_once_until_they_change(system: System, tmp_path: Path) -> None:
+    """Whoever watches the state of a system would hold up its frames with hundreds of registers."""
+    sdk, asked = system.sdk, ("get_window", "get_good_thres", "getDeadtimeCorrectionParameters2")
+
+    def settings() -> Any:
+        return sdk.windows, sdk.thresholds, sdk.dead_time
+
+    before = settings()
+    sdk.save_settings(tmp_path)
+    system.library.noted.clear()
+    assert settings() == before
+    assert system.library.named(*asked) == []
+    sdk.set_window(1, 5, 6, channel=1)
+    sdk.set_threshold(9)
+    sdk.set_dead_time(2, all_event_offset=1e-6)
+    windows, thresholds, dead_time = settings()
+    assert (windows[1][1], thresholds, dead_time[2].all_event_offset) == ((5, 6), [9] * 4, 1e-6)
+    sdk.restore_settings(tmp_path)
+    assert settings() == before
+
+
 def test_trigger_b_by_its_names_and_the_width_of_events(system: System) -> None:
     settings = system.sdk.trigger_b(3)
     assert tuple(settings) == TRIGGER_B_FIELDS

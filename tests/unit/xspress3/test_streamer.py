@@ -1,95 +1,23 @@
-"""The streamer over the simulated SDK, with a clock of the test's own: every series ends, whatever happens in it."""
+"""The streamer over the simulated SDK: series of every timing, and all that it is told."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed, RequestRefused
-from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.errors import Busy, ConfigError, RequestRefused
+from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.series import is_later
 from bluesky_streamdet.transforms.pixels import decode
 from bluesky_streamdet.xspress3.config import SystemConfig, Xspress3Plane
 from bluesky_streamdet.xspress3.simulation.config import SimulationConfig
 from bluesky_streamdet.xspress3.streamer import LOOK, Streamer
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Rig:
-    """A streamer, and all events that it has given."""
-
-    def __init__(self, simulate: dict[str, Any], **system: Any) -> None:
-        self.clock = Clock()
-        simulation = SimulationConfig.model_validate({"channels": 2, "rate": 1e5, "seed": 4} | simulate)
-        config = Xspress3Plane(detector="xspress3", outputs=[], system=SystemConfig(simulate=simulation, **system))
-        self.streamer = Streamer(config, self.clock)
-        self.events: list[Event] = []
-
-    def do(self, command: str, **arguments: Any) -> dict[str, Any]:
-        return self.streamer.obey(command, arguments)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return self.do("state")
-
-    def after(self, seconds: float, steps: int = 1) -> list[Event]:
-        """What comes within so many seconds, looked at so many times."""
-        before = len(self.events)
-        for _ in range(steps):
-            self.clock.now += seconds / steps
-            self.take()
-        return self.events[before:]
-
-    def take(self) -> None:
-        while taken := list(self.streamer.take(0)):
-            for one in taken:
-                assert one.complaint is None
-                self.events += one.events
-
-    @property
-    def frames(self) -> list[Frame]:
-        return [event for event in self.events if isinstance(event, Frame)]
-
-    @property
-    def end(self) -> SeriesEnd:
-        event = self.events[-1]
-        assert isinstance(event, SeriesEnd)
-        return event
-
-
-@pytest.fixture
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    simulate, system = getattr(request, "param", ({}, {}))
-    rig = Rig(simulate, **system)
-    yield rig
-    rig.streamer.close()
-
-
-def record(frame: Frame) -> np.void:
-    assert frame.scalars is not None
-    return np.frombuffer(frame.scalars, frame.format.record)[0]
-
-
-def consistent(frames: list[Frame]) -> None:
-    """What holds for every frame of every Xspress3."""
-    for frame in frames:
-        spectra, scalars = decode(frame), record(frame)
-        np.testing.assert_array_equal(spectra.sum(axis=-1), scalars["all_good"])
-        assert (scalars["all_events"] >= scalars["all_good"]).all()
-        assert (scalars["reset_ticks"] <= scalars["clock_ticks"]).all()
-        assert (scalars["dead_time_correction"] >= 1).all()
+from tests.unit.xspress3.rig import Rig, consistent, record
+from tests.unit.xspress3.systems import Clock
 
 
 def test_a_series_from_start_to_end(rig: Rig) -> None:
@@ -121,14 +49,17 @@ def test_series_of_a_streamer_that_was_started_anew_have_later_names() -> None:
 
 
 @pytest.mark.parametrize("rig", [({"clock_period": 1e-8}, {})], indirect=True)
-def test_the_times_in_the_header_are_those_of_the_hardware(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("exposure", "times"),
+    [(0.010_000_003, [0.01, 0.010_000_02]), (0.1, [0.1, 0.100_000_02]), (42.9, [42.9, 42.900_000_02])],
+)
+def test_the_times_in_the_header_are_those_of_the_hardware(rig: Rig, exposure: float, times: list[float]) -> None:
     """The exposure as rounded to clock cycles of 10 ns, and a gap of two of them."""
-    rig.do("arm", exposure=0.010_000_003)
-    rig.after(0.02)
+    rig.do("arm", exposure=exposure)
+    rig.take()
     start = rig.events[0]
     assert isinstance(start, SeriesStart)
-    times = [start.metadata[name] for name in ("count_time", "frame_time")]
-    assert times == pytest.approx([0.01, 0.010_000_02], abs=1e-12)
+    assert [start.metadata[name] for name in ("count_time", "frame_time")] == times
 
 
 def test_it_asks_to_be_looked_at_only_while_something_may_come(rig: Rig) -> None:
@@ -371,66 +302,6 @@ def test_frames_are_read_back(rig: Rig) -> None:
     assert rig.do("total")["spectra"] == sum(decode(frame).astype(int) for frame in rig.frames).tolist()
     expected = [int(record(frame)["window_counts"][0, 1]) for frame in rig.frames]
     assert rig.do("counts", window=0, channel=1, first=0, last=5)["counts"] == [*expected, -1]
-
-
-@pytest.mark.allow_error_log
-@pytest.mark.parametrize("rig", [({"generation": "X3"}, {"max_frames": 16})], indirect=True)
-def test_an_overrun_ends_the_series_in_words(rig: Rig) -> None:
-    rig.do("arm", exposure=0.001, frames=1000)
-    rig.after(0.005)
-    rig.after(0.1)
-
-    assert rig.end.error.startswith(f"Overrun: frames {len(rig.frames)} to ")
-    assert "keeps 16" in rig.end.error
-    state = rig.state
-    assert (state["state"], state["overruns"]) == ("idle", 1)
-    assert state["error"] == rig.end.error
-    consistent(rig.frames)
-
-    rig.do("arm", exposure=0.001, frames=3)
-    rig.after(0.01, steps=10)
-    assert rig.end.error == ""
-    assert rig.state["error"] is None
-
-
-@pytest.mark.parametrize("rig", [({"generation": "Mini", "capacity": 16}, {})], indirect=True)
-def test_a_mini_stops_when_its_memory_is_full(rig: Rig) -> None:
-    rig.do("arm", exposure=0.001, frames=1000)
-    rig.after(0.005)
-    taken = len(rig.frames)
-    rig.after(0.1)
-
-    assert "the detector stopped" in rig.end.error
-    assert [frame.number for frame in rig.frames] == list(range(len(rig.frames)))
-    assert taken < len(rig.frames) <= taken + 16, "what it had kept is not lost"
-
-
-@pytest.mark.parametrize("call", ["xsp3_histogram_read4d", "xsp3_scaler_read", "xsp3_scaler_check_progress_details"])
-def test_an_error_of_the_sdk_ends_the_series_and_shows(call: str) -> None:
-    rig = Rig({"fail": {call: 4}})
-    rig.do("arm", exposure=0.01, frames=100)
-    rig.after(0.5, steps=50)
-
-    assert call in rig.end.error
-    state = rig.state
-    assert (state["state"], state["error"]) == ("fault", rig.end.error)
-    assert rig.streamer.trouble == rig.end.error
-    assert rig.streamer.report()[0].connected == 0
-    with pytest.raises(HardwareFailed, match=call):
-        rig.do("arm", exposure=0.01)
-    rig.streamer.close()
-
-
-def test_reset_in_the_middle_of_a_series(rig: Rig) -> None:
-    rig.do("arm", exposure=0.01, frames=100)
-    rig.after(0.02)
-    rig.do("reset")
-    rig.after(0.01)
-
-    assert rig.end.error == "the Xspress3 was reset"
-    rig.do("arm", exposure=0.01, frames=2)
-    rig.after(0.05, steps=5)
-    assert rig.end.error == ""
 
 
 def test_a_first_series_can_be_configured() -> None:

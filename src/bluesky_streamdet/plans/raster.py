@@ -1,20 +1,16 @@
-"""Plans that need more than Bluesky ships.
-
-`bluesky.plans.fly` knows nothing of detectors that announce frames while they fly, and `collect_while_completing` ends
-too early after a pause. These plans work for both faces of our detectors, and for other devices of the same protocols.
-"""
+"""A raster that a stage flies, and its grid: detectors are triggered by the stage's cable at each point."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.protocols import Readable
-from bluesky.utils import Msg, plan, short_uid
+from bluesky.utils import plan, short_uid
 
-MsgGenerator = Generator[Msg, Any, Any]
+from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, is_simulated, prepare_all
 
 
 class GridRow(NamedTuple):
@@ -48,54 +44,6 @@ def _spread(limits: tuple[float, float], points: int) -> tuple[float, ...]:
     """So many points, evenly from the first limit to the second."""
     low, high = limits
     return tuple(low + (high - low) * one / max(1, points - 1) for one in range(points))
-
-
-@plan
-def fly(
-    detectors: Sequence[Readable],
-    events: int,
-    exposure: float | None = None,
-    *,
-    stream_name: str = "primary",
-    flush_period: float = 0.1,
-    md: dict[str, Any] | None = None,
-) -> MsgGenerator:
-    """Take frames with all detectors at once, as fast as they go, and announce them while they come.
-
-    The plan may be paused and resumed: what the detectors took meanwhile is announced afterwards.
-
-    Parameters
-    ----------
-    detectors : list
-        Detectors that can be prepared and kicked off.
-    events : int
-        How many events each detector takes.
-    exposure : float, optional
-        Exposure of each frame in s; left out, what is set.
-    stream_name : str, optional
-        The stream that the frames are announced in.
-    flush_period : float, optional
-        Seconds between announcements.
-    md : dict, optional
-        Metadata of the run.
-    """
-    described = {
-        "plan_name": "fly",
-        "detectors": [detector.name for detector in detectors],
-        "num_points": events,
-        "plan_args": {"detectors": [repr(one.name) for one in detectors], "events": events, "exposure": exposure},
-        "hints": {},
-    }
-
-    @bpp.stage_decorator(detectors)
-    @bpp.run_decorator(md={**described, **(md or {})})
-    def inner() -> MsgGenerator:
-        yield from _prepare_all(detectors, events, exposure)
-        yield from bps.declare_stream(*detectors, name=stream_name, collect=True)
-        yield from bps.kickoff_all(*detectors, wait=True)
-        yield from announce_until_complete(detectors, stream_name, flush_period)
-
-    return (yield from inner())
 
 
 @plan
@@ -163,7 +111,7 @@ def raster(
     @bpp.stage_decorator([*detectors, stage])
     @bpp.run_decorator(md={**described, **(md or {})})
     def inner() -> MsgGenerator:
-        yield from _prepare_all(detectors, rows * columns, exposure, external=True)
+        yield from prepare_all(detectors, rows * columns, exposure, "edge")
         yield from bps.declare_stream(*detectors, name=stream_name, collect=True)
         yield from bps.declare_stream(stage, name="positions", collect=True)
         yield from bps.kickoff_all(*detectors, wait=True)
@@ -181,6 +129,7 @@ def _fly_row(detectors: Sequence[Any], stage: Any, row: GridRow, stream_name: st
     yield from bps.mv(stage.y, row.y)
     yield from bps.prepare(stage, row, wait=True)
     yield from bps.kickoff(stage, wait=True)
+    simulated = yield from is_simulated()
     done = None
     group = ""
     while not done:
@@ -189,60 +138,7 @@ def _fly_row(detectors: Sequence[Any], stage: Any, row: GridRow, stream_name: st
             yield from bps.complete(stage, group=group, wait=False)
         yield from bps.checkpoint()
         done = yield from bps.wait(group=group, timeout=flush_period, error_on_timeout=False)
+        done = True if simulated else done
         yield from bps.collect(*detectors, name=stream_name)
     yield from bps.collect(stage, name="positions")
     yield from bps.checkpoint()
-
-
-@plan
-def announce_until_complete(
-    detectors: Sequence[Readable], stream_name: str = "primary", flush_period: float = 0.1
-) -> MsgGenerator:
-    """Announce frames of detectors that fly, until all have completed; through pauses too.
-
-    Each announcement is a checkpoint, so that a resumed plan neither repeats the flight nor counts events twice.
-
-    Parameters
-    ----------
-    detectors : list
-        Detectors that were kicked off, in a stream that was declared.
-    stream_name : str, optional
-        That stream.
-    flush_period : float, optional
-        Seconds between announcements.
-    """
-    flyers: list[Any] = list(detectors)
-    done = None
-    group = ""
-    while not done:
-        if done is None:
-            # RunEngine answers None to a message that a pause interrupted, and forgets what the group waited for.
-            group = short_uid(label="complete")
-            yield from bps.complete_all(*flyers, group=group, wait=False)
-        yield from bps.checkpoint()
-        done = yield from bps.wait(group=group, timeout=flush_period, error_on_timeout=False)
-        yield from bps.collect(*flyers, name=stream_name)
-
-
-def _prepare_all(
-    detectors: Sequence[Any], events: int, exposure: float | None, *, external: bool = False
-) -> MsgGenerator:
-    group = short_uid(label="prepare")
-    for detector in detectors:
-        if external or hasattr(detector, "events_to_kickoff"):
-            preparation = _trigger_info(detector, events, exposure, external=external)
-        else:
-            preparation = events
-            if exposure is not None:
-                yield from bps.mv(detector.exposure, exposure)
-        yield from bps.prepare(detector, preparation, group=group)
-    yield from bps.wait(group=group)
-
-
-def _trigger_info(detector: Any, events: int, exposure: float | None, *, external: bool) -> Any:
-    """What ophyd-async's detectors are prepared with, and others understand; it says how many frames an event has."""
-    from ophyd_async.core import DetectorTrigger, TriggerInfo
-
-    frames = detector.frames_per_event if hasattr(detector, "events_to_kickoff") else 1
-    trigger = DetectorTrigger.EXTERNAL_EDGE if external else DetectorTrigger.INTERNAL
-    return TriggerInfo(number_of_events=events, trigger=trigger, livetime=exposure or 0.0, collections_per_event=frames)

@@ -1,0 +1,72 @@
+"""What became of each frame of a run, as its files say: how many were expected, which are missing, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import xarray as xr
+
+from bluesky_streamdet.analysis.axes import RECEIVED, moments, owner
+from bluesky_streamdet.analysis.runs import opened
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.documents import reader_path
+from bluesky_streamdet.streaming.inspect import FileReport, inspect
+from bluesky_streamdet.streaming.messages import LedgerReport
+from bluesky_streamdet.streaming.nexus import detector_group
+from bluesky_streamdet.streaming.reader import read_frames
+
+UNWRITTEN = -1
+
+
+def ledgers(
+    run: Any, detector: str | None = None, *, path_map: Mapping[str, str] | None = None, stream: str = "primary"
+) -> list[FileReport]:
+    """What each file of a run says of itself, in the order in which they were written: `verdict` in words, `ledger`.
+
+    detector: only its files. path_map: prefixes of paths as the catalog has them, and what this machine calls them.
+    Raises `NotOurFile` for a file that is not there, or that something else has written.
+    """
+    source = opened(run)
+    values = source[stream]
+    uris = [
+        uri
+        for key, found in source.files(stream).items()
+        if detector is None or owner(values, key) == detector
+        for uri in found
+    ]
+    return [inspect(local_path(one, path_map)) for one in dict.fromkeys(uris)]
+
+
+def arrivals(report: FileReport) -> xr.Dataset:
+    """What became of each frame of a file, by its number: written, and when it came and in which row; or missing.
+
+    A frame that is neither came, and was not kept; the ledger says why. row is -1 and receive_time not a time for what
+    was not written. Raises `ConfigError` for a file in which the detector began to count anew.
+    """
+    group = detector_group(report.detector)
+    came = read_frames(report.path, f"{group}/sequence_number")[: report.readable].astype(np.int64)
+    if len(np.unique(came)) < len(came):
+        raise ConfigError(f"{report.path} has several frames of the same number.", "Look at its rows instead.")
+    ledger = report.ledger or LedgerReport()
+    frames = max(ledger.expected or 0, ledger.unique + ledger.missing, *(came + 1), 0)
+    missing = np.zeros(frames, bool)
+    for first, last in ledger.missing_ranges:
+        missing[first : last + 1] = True
+    rows = np.full(frames, UNWRITTEN)
+    rows[came] = np.arange(len(came))
+    times = np.full(frames, np.datetime64("NaT"), "datetime64[ns]")
+    times[came] = moments(read_frames(report.path, f"{group}/{RECEIVED}")[: len(came)])
+    columns = {"written": rows != UNWRITTEN, "missing": missing, "row": rows, RECEIVED: times}
+    made = {name: ("frame", values) for name, values in columns.items()}
+    return xr.Dataset(made, {"frame": np.arange(frames)}, {"verdict": report.verdict})
+
+
+def local_path(uri: str, path_map: Mapping[str, str] | None = None) -> Path:
+    """The path on this machine of a file that documents or a catalog refer to by `uri`."""
+    path = Path(reader_path(urlparse(uri).path, path_map))
+    # Some write %20 for a space, and some take the path as it stands.
+    return path if path.exists() else Path(reader_path(unquote(urlparse(uri).path), path_map))

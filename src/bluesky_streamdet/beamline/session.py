@@ -1,0 +1,136 @@
+"""The beamline of a session: a RunEngine, its catalog, devices, plots; and the end of all of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bluesky import RunEngine
+
+from bluesky_streamdet.beamline.catalog import LateCatalog, LateWriter
+from bluesky_streamdet.beamline.making import make_detector, make_device, make_plot
+from bluesky_streamdet.beamline.overview import overview
+from bluesky_streamdet.beamline.settings import BeamlineConfig, DetectorSection
+from bluesky_streamdet.beamline.simulated import SimulatedPart
+from bluesky_streamdet.devices.xspress3.local import LocalXspress3
+from bluesky_streamdet.local import TiledProcess, open_catalog
+from bluesky_streamdet.plans import RequiredMetadata
+
+EMBEDDED, NONE = "embedded", "none"
+
+
+class Beamline:
+    """Makes everything that `config` says; parts that take their time start meanwhile, and are waited for when wanted.
+
+    RE: a RunEngine of one's own. Raises `ConfigError`. `close` ends all that was started.
+    """
+
+    def __init__(self, config: BeamlineConfig, RE: RunEngine | None = None) -> None:  # noqa: N803
+        self.config = config
+        with ExitStack() as stack:
+            if config.folder is None:
+                self.folder = Path(stack.enter_context(TemporaryDirectory(prefix="streamdet-")))
+            else:
+                self.folder = config.folder.expanduser().resolve()
+            self.frames = (config.frames or self.folder / "frames").expanduser().resolve()
+            if config.frames is None:
+                self.frames.mkdir(parents=True, exist_ok=True)
+            self.db = self._catalog(stack)
+            self.parts: dict[str, Any] = {}
+            for name, section in config.detectors.items():
+                if section.simulate is not None:
+                    self.parts[name] = _part(name, section, self.frames)
+                    stack.callback(self.parts[name].close)
+            self.RE = RE if RE is not None else RunEngine({})
+            self._prepare_engine()
+            self.detectors = {
+                name: make_detector(name, one, self.parts.get(name)) for name, one in config.detectors.items()
+            }
+            self.devices = {name: make_device(name, one, self.parts) for name, one in config.devices.items()}
+            self.plots = self._plots(stack)
+            self._stack = stack.pop_all()
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """What a session calls by name: RE, db, the devices and plots; `overview()` tells of all."""
+        named = {"RE": self.RE, "beamline": self, "overview": self.overview}
+        if self.db is not None:
+            named["db"] = self.db
+        return {**named, **self.detectors, **self.devices, **self.plots}
+
+    def overview(self) -> None:
+        """Print what is there."""
+        print(overview(self))  # noqa: T201, it is asked for on the command line
+
+    def close(self) -> None:
+        """End everything, the last first. May be called twice."""
+        self._stack.close()
+
+    def _catalog(self, stack: ExitStack) -> LateCatalog | None:
+        config = self.config
+        if config.catalog == NONE:
+            return None
+        if config.catalog == EMBEDDED:
+            # The slowest part, so it starts first.
+            server = stack.enter_context(TiledProcess(self.folder / "catalog", self.frames))
+            catalog = LateCatalog(lambda: open_catalog(server.uri, config.container))
+        else:
+            catalog = LateCatalog(lambda: open_catalog(config.catalog, config.container))
+        stack.callback(catalog.close)
+        return catalog
+
+    def _prepare_engine(self) -> None:
+        config, engine = self.config, self.RE
+        engine.md.update({"beamline": config.name, **config.metadata})
+        if config.required_metadata:
+            engine.md_validator = RequiredMetadata(config.required_metadata)
+        if self.db is not None:
+            engine.subscribe(LateWriter(self.db))
+        if config.table:
+            from bluesky.callbacks.best_effort import BestEffortCallback
+
+            table = BestEffortCallback()
+            if not has_window():
+                table.disable_plots()
+            engine.subscribe(table)
+        if config.progress and not in_worker():
+            from bluesky.utils import ProgressBarManager
+
+            engine.waiting_hook = ProgressBarManager()  # type: ignore[assignment]
+
+    def _plots(self, stack: ExitStack) -> dict[str, Any]:
+        """Live plots; without a window, into files of their names."""
+        plots = {}
+        for name, section in self.config.plots.items():
+            if not has_window() and "save" not in section.others:
+                section = section.model_copy(update={"save": self.folder / f"{name}.png"})
+            plots[name] = make_plot(name, section)
+            self.RE.subscribe(plots[name])
+            if hasattr(plots[name], "close"):
+                stack.callback(plots[name].close)
+        return plots
+
+    def __repr__(self) -> str:
+        return f"<Beamline {self.config.name!r}: {', '.join([*self.detectors, *self.devices])}; overview() says more>"
+
+
+def in_worker() -> bool:
+    """Whether this is a worker of bluesky-queueserver, where nobody looks."""
+    queueserver = sys.modules.get("bluesky_queueserver")
+    return queueserver is not None and bool(queueserver.is_re_worker_active())
+
+
+def has_window() -> bool:
+    """Whether plots can open windows."""
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) and not in_worker()
+
+
+def _part(name: str, section: DetectorSection, frames: Path) -> Any:
+    assert section.simulate is not None
+    if section.type == "xspress3":
+        return LocalXspress3({"system": {"simulate": section.simulate}}, frames, name=name)
+    return SimulatedPart(name, section.simulate, frames / name)

@@ -1,0 +1,109 @@
+"""A simulated detector and its service, started while the session goes on, and waited for by who wants them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.devices.drivers import SimulatedDriver
+from bluesky_streamdet.devices.watch import Client
+from bluesky_streamdet.local import LocalBeamline
+from bluesky_streamdet.sim.settings import SimulatorSettings
+
+
+class SimulatedPart:
+    """Starts at once, in a thread of its own. What it meets is raised by who wants it first.
+
+    values: settings of `sim.settings.SimulatorSettings`. folder: frames go into `frames` in it. Raises `ConfigError`.
+    """
+
+    def __init__(self, name: str, values: Mapping[str, Any], folder: Path) -> None:
+        self.name = name
+        self.driver = LateDriver(self)
+        try:
+            self.settings = msgspec.convert({"endpoint": "tcp://127.0.0.1:0", **values}, SimulatorSettings)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"The simulation of {name} is not as it may be: {error}.") from error
+        self._folder = folder
+        self._running: LocalBeamline | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._start, name=f"start of {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> LocalBeamline:
+        """The running parts. Waits until they are ready; raises what they met at their start."""
+        self._thread.join()
+        if self._running is None:
+            assert self._error is not None
+            raise self._error
+        return self._running
+
+    @property
+    def url(self) -> str:
+        """Of its service."""
+        return self.running.service_url
+
+    @property
+    def device(self) -> dict[str, Any]:
+        """The keywords of a `StreamDetector` of either face for it."""
+        dtype = f"<u{int(self.settings.dtype.removeprefix('uint')) // 8}"
+        url = f"local:{self.name}"
+        return {
+            "url": url,
+            "connect": self.connect,
+            "driver": self.driver,
+            "shape": self.settings.shape,
+            "dtype": dtype,
+        }
+
+    def connect(self, url: str = "") -> Client:
+        """A client of its service."""
+        from bluesky_streamdet.service.client import ServiceClient
+
+        return ServiceClient(self.url)
+
+    def close(self) -> None:
+        """End it. May be called twice."""
+        self._thread.join()
+        if self._running is not None:
+            self._running.close()
+
+    def _start(self) -> None:
+        try:
+            self._running = LocalBeamline(self._folder, self.settings, catalog=False)
+        except BaseException as error:  # noqa: BLE001, it is raised where it is wanted
+            self._error = error
+
+
+class LateDriver:
+    """The driver of a simulated detector that may not be there yet."""
+
+    arms = True
+
+    def __init__(self, part: SimulatedPart) -> None:
+        self._part = part
+        self._driver: SimulatedDriver | None = None
+
+    def arm(self, frames: int, triggers: int, exposure: float, external: bool) -> None:
+        self._own().arm(frames, triggers, exposure, external)
+
+    def trigger(self) -> None:
+        self._own().trigger()
+
+    def disarm(self) -> None:
+        if self._driver is not None:
+            self._driver.disarm()
+
+    def _own(self) -> SimulatedDriver:
+        if self._driver is None:
+            self._driver = SimulatedDriver(self._part.running.simulator.control)
+        return self._driver
+
+    def __repr__(self) -> str:
+        return f"LateDriver({self._part.name!r})"
