@@ -73,6 +73,12 @@ def tickit_bin() -> Path:
     return _of_peer("tickit", "tickit")
 
 
+@pytest.fixture(scope="session")
+def viewers_python() -> Path:
+    """The interpreter of an environment with silx and PyMca, which bring much that ours does not need."""
+    return _of_peer("viewers", "python")
+
+
 def _of_peer(peer: str, program: str) -> Path:
     path = PEERS / peer / "bin" / program
     if not path.exists():

@@ -7,6 +7,7 @@ that order and identity show.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +68,7 @@ class ScriptedService:
         self.last: SeriesReport | None = None
         self.numbers = 0
         self.frames_of_trigger = 1
+        self.ending = threading.Lock()
         self._callbacks: list[Callable[[Status | None], None]] = []
 
     def picture(self, number: int) -> np.ndarray[Any, Any]:
@@ -301,11 +303,13 @@ class ScriptedClient:
 
     def series(self, id: str) -> SeriesReport:
         self._service.check()
-        current = self._service.current
-        if current is not None and current.id == id:
-            return current.report()
-        if id in self._service.closed:
-            return self._service.closed[id]
+        # A series that is being closed is one or the other, whoever asks meanwhile.
+        with self._service.ending:
+            current = self._service.current
+            if current is not None and current.id == id:
+                return current.report()
+            if id in self._service.closed:
+                return self._service.closed[id]
         raise NoSuchSeries(f"There is no series {id}.")
 
     def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport:
@@ -329,11 +333,10 @@ class ScriptedClient:
             series.ledger.missing = max(series.ledger.missing, expected - series.ledger.unique)
         if series.ledger.missing and outcome is Outcome.COMPLETE:
             outcome = Outcome.INCOMPLETE
-        service.current = None
-        report = series.close(
-            outcome, f"{series.ledger.missing} frames are missing" if series.ledger.missing else "", keep
-        )
-        service.last = service.closed[id] = report
+        reason = f"{series.ledger.missing} frames are missing" if series.ledger.missing else ""
+        with service.ending:
+            service.current = None
+            report = service.last = service.closed[id] = series.close(outcome, reason, keep)
         service.push()
         return report
 

@@ -25,11 +25,18 @@ from bluesky_streamdet.devices.xspress3.classic import Xspress3Detector
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 from bluesky_streamdet.local import LocalBeamline
 from bluesky_streamdet.plans import raster
+from bluesky_streamdet.sim.diffraction import BEAM_CENTRE, DISTANCE, WAVELENGTH
 from bluesky_streamdet.sim.settings import SimulatorSettings
 
 LINES = {"Ca": "Ca Ka", "Fe": "Fe Ka", "Cu": "Cu Ka", "Zn": "Zn Ka"}
 SHAPE = (514, 1030)
-RINGS = Rings(distance=0.12, wavelength=1.0, pixel=75e-6, beam=(SHAPE[0] / 2, SHAPE[1] / 2))
+PIXEL = 75e-6
+RINGS = Rings(
+    distance=DISTANCE * max(SHAPE) * PIXEL,
+    wavelength=WAVELENGTH,
+    pixel=PIXEL,
+    beam=(BEAM_CENTRE[0] * SHAPE[0], BEAM_CENTRE[1] * SHAPE[1]),
+)
 
 
 def spectra(engine: RunEngine, scratch: Path, target: Path, rows: int, columns: int) -> None:
@@ -51,8 +58,8 @@ def spectra(engine: RunEngine, scratch: Path, target: Path, rows: int, columns: 
 
 def images(engine: RunEngine, scratch: Path, target: Path, points: int) -> None:
     """A scan with an area detector."""
-    rois = {"spot": (150, 190, 200, 240), "beside": (300, 340, 700, 740)}
-    plot = LiveImage(target / "live-image.png", saturation=200, rois=rois, rings=RINGS)
+    rois = {"spot": (322, 339, 525, 542), "another": (75, 92, 540, 557), "beside": (300, 340, 750, 790)}
+    plot = LiveImage(target / "live-image.png", saturation=1000, rois=rois, rings=RINGS)
     with LocalBeamline(
         scratch, SimulatorSettings(endpoint="tcp://127.0.0.1:0", shape=SHAPE), catalog=False
     ) as beamline:

@@ -10,7 +10,7 @@ The file is $STREAMDET_BEAMLINE, or beamline.yaml of this profile, which simulat
 in $STREAMDET_FOLDER or in the file's `folder`, otherwise in a temporary folder that goes with the session.
 """
 
-import atexit
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from bluesky.callbacks import LiveTable  # noqa: F401
@@ -28,7 +28,7 @@ from bluesky_streamdet.plans import (  # noqa: F401
 )
 
 beamline = Beamline(read(find(Path(__file__).parent.parent)))
-atexit.register(beamline.close)
+Finalize(None, beamline.close, exitpriority=10)  # As atexit, but for a queue server's worker, too.
 RE = beamline.RE  # A queue server looks for this name.
 globals().update(beamline.namespace)
 

@@ -39,17 +39,22 @@ class LocalBeamline:
 
     folder: where frames go (`frames`) and the catalog keeps what it knows (`catalog`); a temporary one, removed in the
     end, when left out. simulator: what is simulated; an EIGER with one megapixel unless given. catalog: whether to have
-    one.
+    one. frames: another directory for frames.
     """
 
     def __init__(
-        self, folder: Path | None = None, simulator: SimulatorSettings | None = None, *, catalog: bool = True
+        self,
+        folder: Path | None = None,
+        simulator: SimulatorSettings | None = None,
+        *,
+        catalog: bool = True,
+        frames: Path | None = None,
     ) -> None:
         with ExitStack() as stack:
             if folder is None:
                 folder = Path(stack.enter_context(TemporaryDirectory(prefix="streamdet-")))
             self.folder = folder.expanduser().resolve()
-            self.frames = self.folder / "frames"
+            self.frames = frames or self.folder / "frames"
             self.frames.mkdir(parents=True, exist_ok=True)
             self.settings = simulator or SimulatorSettings(endpoint="tcp://127.0.0.1:0")
             # The slowest first: it starts while the others do.

@@ -246,6 +246,18 @@ def test_a_system_that_is_not_there(tmp_path: Path) -> None:
         ServiceProcess(config_in(tmp_path, system={"simulate": {"fail": {"xsp3_config": 0}}})).start()
 
 
+def test_a_first_series_is_not_begun_again_after_a_crash(tmp_path: Path) -> None:
+    config = config_in(tmp_path, start={"exposure": 0.005, "frames": 100_000})
+    with ServiceProcess(config) as service, ServiceClient(service.url, service.api_key) as client:
+        client.wait(lambda status: _written(status) > 5, PATIENCE, "frames")
+        pid = PidFile(config.files.directory, config.detector, config.PLANE).running()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        client.wait(lambda status: status.state == "error", PATIENCE, "the crash")
+        client.wait(lambda status: status.state != "error" or bool(status.sources), PATIENCE, "the next data plane")
+        assert client.detector()["state"] == "idle"
+
+
 def test_a_data_plane_that_is_killed(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     with ServiceProcess(config) as service, ServiceClient(service.url, service.api_key) as client:

@@ -10,6 +10,7 @@ import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import pytest
 from bluesky import RunEngine
+from bluesky.callbacks.best_effort import BestEffortCallback
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 from ophyd import Signal
 from ophyd.sim import SynAxis, det1
@@ -293,6 +294,30 @@ def test_tomograms_that_are_none(service: ScriptedService, motor: SynAxis, aroun
     ):
         with pytest.raises(ConfigError, match=message):
             list(plans.tomography([det], motor, **(around | wrong)))
+
+
+# Tables
+
+
+@FACES
+@pytest.mark.parametrize("plan", ["fly", "burst_scan", "time_series", "energy_scan", "tomography"])
+def test_a_best_effort_table(
+    RE: RunEngine, service: ScriptedService, motor: SynAxis, capsys: pytest.CaptureFixture[str], plan: str, face: str
+) -> None:
+    det, table = detector(face, service, **KNOWN), BestEffortCallback()
+    table.disable_plots()
+    made = {
+        "fly": lambda: plans.fly([det], 2, flush_period=0.01),
+        "burst_scan": lambda: plans.burst_scan([det], motor, 0, 1, num=2, frames=2),
+        "time_series": lambda: plans.time_series([det], 2, 0.0),
+        "energy_scan": lambda: plans.energy_scan([det], motor, [[0, 1, 1]]),
+        "tomography": lambda: plans.tomography([det], motor, 2, darks=2, shutter=SynAxis(name="shutter")),
+    }
+    RE(made[plan](), table)
+    said = capsys.readouterr()
+    assert "exception" not in said.out + said.err
+    assert "New stream: 'primary'" in said.out
+    assert ("det" + ("_" if face == "classic" else "-") + "total" in said.out) == (plan != "fly")
 
 
 # Flights by cable, of several detectors

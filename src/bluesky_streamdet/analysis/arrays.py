@@ -53,18 +53,16 @@ def spectra(
     settings = settings_of(values, name)
     if "ev_per_bin" not in settings:
         raise ConfigError(f"{name} has no spectra.", "Its frames are in images(run).")
-    counts, dims = _spectra(values, name)
     axis = energies(settings)
     axis = axis[np.isfinite(axis)]
+    counts, dims = _spectra(values, name, correction, len(axis))
     coordinates: dict[str, Any] = {
         **event_axis(source, values, len(counts), name),
         "channel": np.arange(int(counts.shape[dims.index("channel")])),
         "energy": ("energy", axis, ENERGY),
     }
-    made = xr.DataArray(counts[..., : len(axis)], coordinates, dims, name)
-    if correction != "none":
-        made = made * _factor(values, name, correction, made.sizes["channel"])
-    return made.rename(name).assign_attrs(units="counts", correction=correction)
+    said = {"units": "counts", "correction": correction}
+    return xr.DataArray(counts, coordinates, dims, name, said)
 
 
 def images(run: Any, detector: str | None = None, *, stream: str = PRIMARY) -> xr.DataArray:
@@ -134,20 +132,30 @@ def maps(
     return _as_grid(xr.Dataset(sums).compute(), source)
 
 
-def _spectra(stream: Stream, name: str) -> tuple[da.Array, list[str]]:
+def _spectra(stream: Stream, name: str, correction: Correction, bins: int) -> tuple[da.Array, list[str]]:
     keys = [one for one in frame_keys(stream) if owner(stream, one) == name]
     if name in keys:
-        counts = stream.dask(name)
-        inner = ["frame"] if dims_of(stream, name, counts.ndim)[1] == "frame" else []
-        aux = [f"aux_{axis}" for axis in range(counts.ndim - len(inner) - 3)]
-        return counts, [EVENT, *inner, "channel", *aux, "energy"]
+        shape = stream.shape(name)
+        inner = ["frame"] if dims_of(stream, name, len(shape))[1] == "frame" else []
+        aux = [f"aux_{axis}" for axis in range(len(shape) - len(inner) - 3)]
+        dims = [EVENT, *inner, "channel", *aux, "energy"]
+        channels = shape[dims.index("channel")]
+        factor = _factor(stream, name, correction, channels)
+        along = [length if one in {EVENT, "channel"} else 1 for one, length in zip(dims, shape, strict=True)]
+        return stream.corrected(name, factor if factor is None else factor.reshape(along), bins), dims
     # In documents of the kind "resource", each channel has a key of its own.
     by_channel = {int(found[1]): one for one in keys if (found := re.fullmatch(r".*channel(\d+)_spectrum", one))}
-    return da.stack([stream.dask(by_channel[one]) for one in sorted(by_channel)], axis=1), [EVENT, "channel", "energy"]
+    factor = _factor(stream, name, correction, len(by_channel))
+    factors = [None if factor is None else factor[:, channel : channel + 1] for channel in range(len(by_channel))]
+    keys = [by_channel[channel] for channel in sorted(by_channel)]
+    arrays = [stream.corrected(key, one, bins) for key, one in zip(keys, factors, strict=True)]
+    return da.stack(arrays, axis=1), [EVENT, "channel", "energy"]
 
 
-def _factor(stream: Stream, name: str, correction: str, channels: int) -> xr.DataArray:
-    """By what to multiply counts of each event and channel; nan where a channel was never live."""
+def _factor(stream: Stream, name: str, correction: Correction, channels: int) -> NDArray[np.float64] | None:
+    """By what to multiply counts, (events, channels): nan where a channel was never live; None for as they are."""
+    if correction == "none":
+        return None
     key = column(stream, name, FACTORS[correction])
     percent = [f"{name}_channel{one}_dead_time" for one in range(channels)]
     if key is not None:
@@ -159,7 +167,7 @@ def _factor(stream: Stream, name: str, correction: str, channels: int) -> xr.Dat
             f"The run has no {FACTORS[correction]} of {name}.",
             "Take correction='none', or have the detector announce it: columns.",
         )
-    return xr.DataArray(np.where(np.isfinite(factor), factor, np.nan), dims=(EVENT, "channel"))
+    return np.where(np.isfinite(factor), factor, np.nan)
 
 
 def _summed(counts: xr.DataArray, mask: NDArray[np.bool_], exclude: Sequence[int]) -> xr.DataArray:

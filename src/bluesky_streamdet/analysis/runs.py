@@ -25,6 +25,23 @@ BLOCK = 16 << 20
 NOT_DATA = ("seq_num", "time")
 
 
+class Corrected:
+    """An array on a server, times a factor. Done here, as dask asks a server for a slice only if that comes first.
+
+    Its last axis ends at `length`.
+    """
+
+    def __init__(self, array: Any, factor: NDArray[Any] | None, length: int) -> None:
+        self.shape, self.ndim = (*array.shape[:-1], length), len(array.shape)
+        self.dtype = array.dtype if factor is None else np.dtype(np.float64)
+        self._array = array
+        self._factor = None if factor is None else np.broadcast_to(factor, self.shape)
+
+    def __getitem__(self, wanted: Any) -> NDArray[Any]:
+        part = np.asarray(self._array[wanted])
+        return part if self._factor is None else part * self._factor[wanted]
+
+
 class Stream:
     """One stream of a run, that a Tiled server has.
 
@@ -50,13 +67,20 @@ class Stream:
         """Data keys whose values are in files."""
         return [key for key in self if self.data_keys[key].get("external")]
 
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Of all values of a key, events first."""
+        return tuple(self._values[key].shape)
+
     def dask(self, key: str) -> da.Array:
-        """What a file holds: only what is computed is read, at most `BLOCK` bytes or one event at a time."""
-        array = self._values[key]
-        rows = max(1, BLOCK // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
-        chunks: Any = (max(1, min(rows, array.shape[0])), *array.shape[1:])
-        # A name of its own, as nobody can tell whether two such arrays are the same; slices only, as servers know them.
-        return da.from_array(array, chunks, name=False, fancy=False, meta=np.empty((0,) * array.ndim, array.dtype))
+        """What a file holds: only what is computed is read, at most `BLOCK` bytes or one event at a time.
+
+        Of a slice that is the first thing done to it, nothing but the slice.
+        """
+        return _by_blocks(self._values[key])
+
+    def corrected(self, key: str, factor: NDArray[Any] | None, length: int) -> da.Array:
+        """The same, times a factor of as many axes, and its last axis cut to a length."""
+        return _by_blocks(Corrected(self._values[key], factor, length))
 
     def read(self, key: str) -> NDArray[Any]:
         """All values of a key, of those that are small."""
@@ -96,6 +120,10 @@ class LocalStream(Stream):
 
     def dask(self, key: str) -> da.Array:
         return da.asarray(self._values[key].data)
+
+    def corrected(self, key: str, factor: NDArray[Any] | None, length: int) -> da.Array:
+        array = self.dask(key)[..., :length]
+        return array if factor is None else array * factor
 
     def read(self, key: str) -> NDArray[Any]:
         return np.asarray(self._values[key])
@@ -147,6 +175,13 @@ def opened(run: Any) -> Run:
     if "start" not in getattr(run, "metadata", {}):
         raise ConfigError(f"{run!r} is no run of a catalog.", "Give db[-1], or another run.")
     return Run(run)
+
+
+def _by_blocks(array: Any) -> da.Array:
+    rows = max(1, BLOCK // max(1, math.prod(array.shape[1:]) * array.dtype.itemsize))
+    chunks: Any = (max(1, min(rows, array.shape[0])), *array.shape[1:])
+    # A name of its own, as nobody can tell whether two such arrays are the same.
+    return da.from_array(array, chunks, name=False, meta=np.empty((0,) * array.ndim, array.dtype))
 
 
 def referred(documents: Iterable[tuple[str, Any]]) -> dict[str, list[str]]:

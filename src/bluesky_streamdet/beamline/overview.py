@@ -10,19 +10,17 @@ from bluesky_streamdet import plans
 if TYPE_CHECKING:
     from bluesky_streamdet.beamline.session import Beamline
 
-WIDTH = 26
-
 
 def overview(beamline: Beamline) -> str:
     """Names and what they are: devices, plots, plans; nothing is asked of anything that has not started."""
-    lines = [f"Beamline {beamline.config.name}", ""]
-    lines += ["RE(plan)                    run a plan; RE.abort(), RE.resume() after Ctrl-C twice"]
+    lines = [f"Beamline {beamline.config.name}."]
+    lines += ["RE(plan) runs a plan; Ctrl-C twice pauses it, then RE.resume() or RE.abort()."]
     if beamline.db is not None:
-        lines += ["db[-1]                      the last run; db[-1].primary.read() its data"]
+        lines += ["db[-1] is the last run, db[-1].primary.read() its data."]
     lines += _part("Detectors", {name: _detector(beamline, name) for name in beamline.detectors})
     lines += _part("Devices", {name: type(one).__name__ for name, one in beamline.devices.items()})
     lines += _part("Live plots", {name: type(one).__name__ for name, one in beamline.plots.items()})
-    listed = {f"{name}(...)": _first_line(one) for name, one in _plans().items()}
+    listed = {name: _first_line(one) for name, one in _plans().items()}
     lines += _part("Plans, besides those of bluesky.plans; `fly?` tells of one", listed)
     lines += ["", f"Frames are in {beamline.frames}."]
     return "\n".join(lines)
@@ -31,7 +29,8 @@ def overview(beamline: Beamline) -> str:
 def _part(title: str, said: dict[str, str]) -> list[str]:
     if not said:
         return []
-    return ["", f"{title}:", *(f"  {name:<{WIDTH}}{text}" for name, text in said.items())]
+    width = max(map(len, said)) + 2
+    return ["", f"{title}:", *(f"  {name:<{width}}{text}" for name, text in said.items())]
 
 
 def _detector(beamline: Beamline, name: str) -> str:

@@ -133,4 +133,4 @@ def _part(name: str, section: DetectorSection, frames: Path) -> Any:
     assert section.simulate is not None
     if section.type == "xspress3":
         return LocalXspress3({"system": {"simulate": section.simulate}}, frames, name=name)
-    return SimulatedPart(name, section.simulate, frames / name)
+    return SimulatedPart(name, section.simulate, frames)

@@ -19,17 +19,17 @@ from bluesky_streamdet.sim.settings import SimulatorSettings
 class SimulatedPart:
     """Starts at once, in a thread of its own. What it meets is raised by who wants it first.
 
-    values: settings of `sim.settings.SimulatorSettings`. folder: frames go into `frames` in it. Raises `ConfigError`.
+    values: settings of `sim.settings.SimulatorSettings`. frames: where they go. Raises `ConfigError`.
     """
 
-    def __init__(self, name: str, values: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, name: str, values: Mapping[str, Any], frames: Path) -> None:
         self.name = name
         self.driver = LateDriver(self)
         try:
             self.settings = msgspec.convert({"endpoint": "tcp://127.0.0.1:0", **values}, SimulatorSettings)
         except msgspec.ValidationError as error:
             raise ConfigError(f"The simulation of {name} is not as it may be: {error}.") from error
-        self._folder = folder
+        self._frames = frames
         self._running: LocalBeamline | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._start, name=f"start of {name}", daemon=True)
@@ -76,7 +76,7 @@ class SimulatedPart:
 
     def _start(self) -> None:
         try:
-            self._running = LocalBeamline(self._folder, self.settings, catalog=False)
+            self._running = LocalBeamline(self._frames, self.settings, catalog=False, frames=self._frames)
         except BaseException as error:  # noqa: BLE001, it is raised where it is wanted
             self._error = error
 

@@ -45,8 +45,8 @@ class FrameRange:
     """Rows of a dataset that documents announced.
 
     key: of the data. seq_nums: of the events. start, stop: rows, of the dataset at that path in the file. columns:
-    where in that file is what each row has beside it, by name. run, described: the run's start document, and the
-    descriptor of the events; empty when they came before anybody listened.
+    where in that file is what each row has beside it, by name. also: what the path may be besides. run, described: the
+    run's start document, and the descriptor of the events; empty when they came before anybody listened.
     """
 
     key: str
@@ -56,6 +56,7 @@ class FrameRange:
     start: int
     stop: int
     columns: Mapping[str, str] = field(default_factory=dict, compare=False)
+    also: Path | None = field(default=None, compare=False)
     run: Mapping[str, Any] = field(default_factory=dict, compare=False)
     described: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
@@ -94,8 +95,9 @@ class FrameRange:
         return self._read(self.columns[name]) if name in self.columns else None
 
     def _read(self, dataset: str) -> NDArray[Any] | None:
+        path = self.path if self.also is None or self.path.exists() else self.also
         try:
-            rows = read_frames(self.path, dataset, self.start, self.stop)
+            rows = read_frames(path, dataset, self.start, self.stop)
         except (OSError, KeyError):
             return None
         return rows if len(rows) == self.rows else None
@@ -161,8 +163,11 @@ class FrameDocuments(DocumentRouter):
             if one.get("uri") == resource["uri"] and one["data_key"] != key and one["data_key"].startswith(key)
         }
         indices, seq_nums = doc["indices"], range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"])
-        dataset, path = resource["parameters"]["dataset"], self._local(resource["uri"])
-        self._announce(descriptor, key, seq_nums, path, dataset, indices["start"], indices["stop"], columns)
+        written = urlparse(resource["uri"]).path
+        # Some write %20 for a space, and some, Tiled among them, take the path as it stands.
+        path, also = (Path(reader_path(one, self._path_map)) for one in (written, unquote(written)))
+        where = path, resource["parameters"]["dataset"], indices["start"], indices["stop"], columns
+        self._announce(descriptor, key, seq_nums, *where, also=None if path == also else also)
 
     def resource(self, doc: Resource) -> None:
         self._resources[doc["uid"]] = doc
@@ -209,19 +214,15 @@ class FrameDocuments(DocumentRouter):
         start: int,
         stop: int,
         columns: Mapping[str, str] = NOBODY,
+        also: Path | None = None,
     ) -> None:
         run: Mapping[str, Any] = self._runs.get(descriptor["run_start"], {"uid": descriptor["run_start"]})
-        self._on_range(FrameRange(key, seq_nums, path, dataset, start, stop, columns, run, descriptor))
+        self._on_range(FrameRange(key, seq_nums, path, dataset, start, stop, columns, also, run, descriptor))
 
     def _wants(self, key: str, data_keys: Mapping[str, Any]) -> bool:
         if self._keys is not None:
             return key in self._keys
         return len(data_keys[key]["shape"]) >= 1 and not _is_beside(key, data_keys)
-
-    def _local(self, uri: str) -> Path:
-        path = Path(reader_path(urlparse(uri).path, self._path_map))
-        # Some write %20 for a space, and some, Tiled among them, take the path as it stands.
-        return path if path.exists() else Path(reader_path(unquote(urlparse(uri).path), self._path_map))
 
 
 def _device_of(key: str, descriptor: Mapping[str, Any]) -> str:

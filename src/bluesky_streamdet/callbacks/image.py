@@ -48,8 +48,8 @@ class LiveImage(Live):
     saturation: counts from which on a pixel is shown as saturated. percentiles: of the counts, between which colours
     run; log: whether they run logarithmically. mask: True where a pixel is not to be shown or counted, an array or a
     .npy file; pixels that the detector marks are left out in any case. rois: by name (top, bottom, left, right), in
-    pixels; their counts are drawn as curves, of the frames that it has looked at. rings: resolution rings. The others are
-    `live.Options`. Masked pixels are grey, saturated ones red.
+    pixels; their counts are drawn as curves, of the frames that it has looked at. rings: resolution rings. The others
+    are `live.Options`. Masked pixels are grey, saturated ones red.
     """
 
     def __init__(
@@ -117,8 +117,11 @@ class ImagePicture:
 
     @property
     def size(self) -> tuple[float, float]:
-        """In inches."""
-        return (7.0, 8.0) if self.curves else (7.0, 6.0)
+        """In inches: as high as the image wants it."""
+        rows, columns = self.image.shape
+        square = max(rows, columns) <= LONG * min(rows, columns)
+        height = min(max(5.5 * rows / columns, 2.0), 7.0) if square else 4.0
+        return 7.0, height + (3.2 if self.curves else 1.0)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -147,7 +150,7 @@ class ImagePicture:
         if not self.curves:
             self._draw_image(figure, figure.add_subplot())
             return
-        above, below = figure.subplots(2, 1, height_ratios=[3, 1])
+        above, below = figure.subplots(2, 1, height_ratios=[max(1.0, self.size[1] / 2.0 - 1.0), 1.0])
         self._draw_image(figure, above)
         for number, (name, (events, counts)) in enumerate(self.curves.items()):
             below.plot(

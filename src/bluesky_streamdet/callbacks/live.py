@@ -104,6 +104,7 @@ class Live(FrameDocuments):
         self._offered: list[FrameRange] = []
         self._key_of: dict[str, str] = {}
         self._last = 0
+        self._complaint = ""
         self._fresh = False
         self._ended = True
         self._news = threading.Condition()
@@ -141,6 +142,7 @@ class Live(FrameDocuments):
                 self._fresh = True
                 self.drawn = self.skipped = self.missed = self._last = 0
                 self._key_of.clear()
+                self._complaint = ""
         super().start(doc)
         self.follow()
 
@@ -256,9 +258,10 @@ class Live(FrameDocuments):
             for shot in self._shots(offered):
                 self.take(shot)
                 took = True
-        except Exception:
+        except Exception as error:
             # What can't be understood stops neither the plan nor what comes after.
-            log.exception("%s can't take in what came", type(self).__name__)
+            if self._is_news(error):
+                log.exception("%s can't take in what came", type(self).__name__)
         return took
 
     def _show(self, *, first: bool) -> None:
@@ -269,9 +272,16 @@ class Live(FrameDocuments):
                     self.surface.begin()
                 self.surface.show(picture)
                 self.drawn += 1
-        except Exception:
+        except Exception as error:
             # A picture that can't be drawn or saved stops neither the plan nor the next picture.
-            log.exception("%s can't draw what came", type(self).__name__)
+            if self._is_news(error):
+                log.exception("%s can't draw what came", type(self).__name__)
+
+    def _is_news(self, error: Exception) -> bool:
+        """Whether to say it: what fails may fail with each frame, and at once."""
+        threading.Event().wait(TURN)
+        before, self._complaint = self._complaint, repr(error)
+        return before != self._complaint
 
     def _shots(self, offered: Sequence[FrameRange]) -> Iterator[Shot]:
         if self._direct is not None:

@@ -161,7 +161,7 @@ class MapPicture:
         if not self._are_maps:
             return 8.0, 4.5
         columns, rows = self._grid
-        return max(5.0, columns * MAP_INCHES), max(3.6, rows * MAP_INCHES)
+        return max(5.0, columns * MAP_INCHES), max(3.0, 0.4 + rows * 0.8 * MAP_INCHES)
 
     @property
     def _are_maps(self) -> bool:

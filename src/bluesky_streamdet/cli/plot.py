@@ -86,7 +86,7 @@ def _made(what: str, wanted: dict[str, Any], save: Path | None, common: dict[str
     if what not in takes:
         raise ConfigError(f"There is no plot {what!r}.", f"Take {', '.join(takes)}.")
     kind, names = takes[what]
-    return kind(save, **{name: wanted[name] for name in names}, **common)
+    return kind(save=save, **{name: wanted[name] for name in names}, **common)
 
 
 def _need_window(drawn: Live, save: Path | None) -> None:

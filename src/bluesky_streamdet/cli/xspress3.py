@@ -72,7 +72,7 @@ def stream(
     if simulate is None and (channels is not None or rate is not None):
         raise typer.BadParameter("--channels and --rate are of a simulation; say which: --simulate X3.")
     if simulate is not None:
-        system["simulate"] = _given(simulation | {"cards": cards})
+        system["simulate"] = _given(simulation)
     chosen = _configuration(config, name, _given(system), _given(ports))
     if directory is not None:
         chosen.files.directory = directory.expanduser().absolute()

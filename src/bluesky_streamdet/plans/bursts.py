@@ -3,15 +3,13 @@
 The data of a detector then have the shape (events, frames, ...).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Readable
+from bluesky.protocols import Movable, Readable
 from bluesky.utils import Msg, plan, short_uid
 
 from bluesky_streamdet.core.errors import ConfigError
@@ -21,7 +19,7 @@ from bluesky_streamdet.plans.flying import MsgGenerator, is_async
 @plan
 def burst_scan(
     detectors: Sequence[Readable],
-    *args: Any,
+    *args: Movable | Any,
     num: int,
     frames: int,
     exposure: float | None = None,

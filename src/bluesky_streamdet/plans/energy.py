@@ -1,13 +1,11 @@
 """Energy scans: regions of different steps and exposures, as around an absorption edge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Readable
+from bluesky.protocols import Movable, Readable
 from bluesky.utils import plan
 
 from bluesky_streamdet.core.errors import ConfigError
@@ -28,7 +26,7 @@ class EnergyPoint(NamedTuple):
 @plan
 def energy_scan(
     detectors: Sequence[Readable],
-    energy: Any,
+    energy: Movable | Any,
     regions: list[list[float]],
     *,
     edge: float = 0.0,
@@ -55,6 +53,7 @@ def energy_scan(
     md : dict, optional
         Metadata of the run.
     """
+    axis: Any = energy
     points = energies_of(regions, edge, exposure)
     takers = [one for one in detectors if hasattr(one, "exposure")]
     for value in {one.exposure for one in points if one.exposure is not None}:
@@ -62,25 +61,25 @@ def energy_scan(
     described = {
         "plan_name": "energy_scan",
         "detectors": [one.name for one in detectors],
-        "motors": [energy.name],
+        "motors": [axis.name],
         "num_points": len(points),
         "num_intervals": len(points) - 1,
         "edge": edge,
         "plan_args": {"regions": regions, "edge": edge, "exposure": exposure},
-        "hints": {"dimensions": [(getattr(energy, "hints", {}).get("fields", [energy.name]), "primary")]},
+        "hints": {"dimensions": [(getattr(axis, "hints", {}).get("fields", [axis.name]), "primary")]},
     }
 
-    @bpp.stage_decorator([*detectors, energy])
+    @bpp.stage_decorator([*detectors, axis])
     @bpp.run_decorator(md={**described, **(md or {})})
     def inner() -> MsgGenerator:
         now = None
         for point in points:
             yield from bps.checkpoint()
-            yield from bps.mv(energy, point.energy)
+            yield from bps.mv(axis, point.energy)
             if point.exposure != now:
                 now = point.exposure
                 yield from set_exposure(takers, now)
-            yield from bps.trigger_and_read([*detectors, energy])
+            yield from bps.trigger_and_read([*detectors, axis])
 
     return (yield from inner())
 

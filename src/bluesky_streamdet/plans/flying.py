@@ -3,8 +3,6 @@
 `bluesky.plans.fly` knows nothing of such detectors, and `collect_while_completing` ends too early after a pause.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 from typing import Any
 

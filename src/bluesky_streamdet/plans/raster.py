@@ -1,13 +1,11 @@
 """A raster that a stage flies, and its grid: detectors are triggered by the stage's cable at each point."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Readable
+from bluesky.protocols import Flyable, Readable
 from bluesky.utils import plan, short_uid
 
 from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, is_simulated, prepare_all
@@ -49,7 +47,7 @@ def _spread(limits: tuple[float, float], points: int) -> tuple[float, ...]:
 @plan
 def raster(
     detectors: Sequence[Readable],
-    stage: Any,
+    stage: Flyable | Any,
     rows: int,
     columns: int,
     exposure: float,
@@ -96,29 +94,31 @@ def raster(
         Metadata of the run.
     """
     grid = Grid(rows, columns, x, y, snake)
+    flyer: Any = stage
     described = {
         "plan_name": "raster",
         "detectors": [detector.name for detector in detectors],
-        "motors": [stage.name],
+        "motors": [flyer.name],
         "num_points": rows * columns,
         "shape": [rows, columns],
         "extents": [list(y), list(x)],
         "snaking": [False, snake],
         "plan_args": {"rows": rows, "columns": columns, "exposure": exposure, "overhead": overhead},
-        "hints": {"gridding": "rectilinear"},
+        # Positions are in a stream of their own, which comes row by row: nothing to make a table of.
+        "hints": {"gridding": "rectilinear", "dimensions": [(("time",), "primary")]},
     }
 
-    @bpp.stage_decorator([*detectors, stage])
+    @bpp.stage_decorator([*detectors, flyer])
     @bpp.run_decorator(md={**described, **(md or {})})
     def inner() -> MsgGenerator:
         yield from prepare_all(detectors, rows * columns, exposure, "edge")
         yield from bps.declare_stream(*detectors, name=stream_name, collect=True)
-        yield from bps.declare_stream(stage, name="positions", collect=True)
+        yield from bps.declare_stream(flyer, name="positions", collect=True)
         yield from bps.kickoff_all(*detectors, wait=True)
         # From here on nothing but a row is repeated after a pause.
         yield from bps.checkpoint()
         for row in grid.rows_in_order(exposure + overhead):
-            yield from _fly_row(detectors, stage, row, stream_name, flush_period)
+            yield from _fly_row(detectors, flyer, row, stream_name, flush_period)
         yield from announce_until_complete(detectors, stream_name, flush_period)
 
     return (yield from inner())

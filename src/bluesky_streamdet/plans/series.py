@@ -1,7 +1,5 @@
 """Time series: events at equal distances in time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from typing import Any

@@ -1,13 +1,11 @@
 """Tomography: darks, flats and projections of one sample in one run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Readable
+from bluesky.protocols import Movable, Readable
 from bluesky.utils import plan
 
 from bluesky_streamdet.core.errors import ConfigError
@@ -18,7 +16,7 @@ from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete
 @plan
 def tomography(
     detectors: Sequence[Readable],
-    rotation: Any,
+    rotation: Movable | Any,
     projections: int,
     *,
     start: float = 0.0,
@@ -26,10 +24,10 @@ def tomography(
     exposure: float | None = None,
     darks: int = 0,
     flats: int = 0,
-    shutter: Any = None,
+    shutter: Movable | Any = None,
     opened: Any = 1,
     closed: Any = 0,
-    sample: Any = None,
+    sample: Movable | Any = None,
     sample_in: float = 0.0,
     sample_out: float = 0.0,
     flats_after: bool = False,
@@ -80,15 +78,16 @@ def tomography(
         Metadata of the run.
     """
     _check(projections, darks, flats, shutter, sample)
+    axis: Any = rotation
     described = {
         "plan_name": "tomography",
         "detectors": [one.name for one in detectors],
-        "motors": [rotation.name],
+        "motors": [axis.name],
         "num_points": projections,
         "num_intervals": projections - 1,
         "tomography": {"darks": darks, "flats": flats, "flats_after": flats if flats_after else 0},
         "plan_args": {"projections": projections, "start": start, "stop": stop, "exposure": exposure},
-        "hints": {"dimensions": [(getattr(rotation, "hints", {}).get("fields", [rotation.name]), "primary")]},
+        "hints": {"dimensions": [(getattr(axis, "hints", {}).get("fields", [axis.name]), "primary")]},
     }
 
     @bpp.run_decorator(md={**described, **(md or {})})
@@ -101,7 +100,7 @@ def tomography(
         yield from _put(shutter, opened)
         yield from _flown(detectors, flats, exposure, "flats", flush_period)
         yield from _put(sample, sample_in)
-        yield from _turned(detectors, rotation, (start, stop), projections)
+        yield from _turned(detectors, axis, (start, stop), projections)
         if flats_after:
             yield from _put(sample, sample_out)
             yield from _flown(detectors, flats, exposure, "flats_after", flush_period)

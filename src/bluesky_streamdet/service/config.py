@@ -83,8 +83,8 @@ class ServedDetector(PlaneConfig):
         """Where frames come from, in words."""
         raise NotImplementedError
 
-    def data_plane(self) -> PlaneConfig:
-        """The part that the data plane has to know."""
+    def data_plane(self, *, again: bool = False) -> PlaneConfig:
+        """The part that the data plane has to know. again: it takes the place of one that died."""
         raise NotImplementedError
 
 
@@ -128,8 +128,8 @@ class DetectorConfig(ServedDetector, DataPlaneConfig):
             raise ValueError(f"no such format; allowed: {', '.join(CODECS)}")
         return name
 
-    def data_plane(self) -> DataPlaneConfig:
-        """The part that the data plane has to know."""
+    def data_plane(self, *, again: bool = False) -> DataPlaneConfig:
+        """The part that the data plane has to know; the same each time."""
         own = set(type(self).model_fields) - set(DataPlaneConfig.model_fields)
         return DataPlaneConfig.model_validate(self.model_dump(exclude=own))
 

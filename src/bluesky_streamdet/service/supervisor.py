@@ -135,8 +135,8 @@ class Supervisor:
 
     # The data plane's process.
 
-    async def _launch(self) -> DataPlaneProcess:
-        plane = self._plane = DataPlaneProcess(self.config.data_plane(), self._take, self._command)
+    async def _launch(self, *, again: bool = False) -> DataPlaneProcess:
+        plane = self._plane = DataPlaneProcess(self.config.data_plane(again=again), self._take, self._command)
         try:
             self._pid_file.write(await plane.start())
             await plane.ready(self.config.watch.start)
@@ -187,7 +187,7 @@ class Supervisor:
             await asyncio.sleep(self._backoff[min(deaths, len(self._backoff)) - 1])
             self._trouble = died
             try:
-                plane = await self._launch()
+                plane = await self._launch(again=True)
             except StreamdetError as error:
                 deaths += 1
                 self._trouble = f"{died} It can't be started yet: {error}"

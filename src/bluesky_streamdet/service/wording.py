@@ -37,8 +37,10 @@ def _complaint(error: Any, model: type[BaseModel] | None) -> str:
             return f"there is no setting {name}{_instead(model, path)}"
         case "json_invalid":
             return f"the body is no JSON: {error['ctx']['error']}"
-        case "missing":
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
             return f"{name} is missing"
+        case "unexpected_keyword_argument":
+            return f"there is no argument {name}"
         case "literal_error":
             return f"{name} is {_shown(error['input'])}; allowed: {error['ctx']['expected']}"
         case "value_error":

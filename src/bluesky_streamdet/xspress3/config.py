@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bluesky_streamdet.service.config import ServedDetector, validated
 from bluesky_streamdet.streaming.config import OutputConfig, PlaneConfig, Section
@@ -34,7 +34,7 @@ class SystemConfig(Section):
     all there are. settings: directory of the settings that are restored at the start. clock: "auto" takes what is
     right for the generation. event_widths: in clock cycles, one for each channel, in place of those that the
     settings say. ev_per_bin: energy of a bin, for whoever shows spectra. simulate: no hardware, but a simulated
-    library.
+    library, of as many cards unless it says otherwise.
     """
 
     library: str | None = None
@@ -51,6 +51,15 @@ class SystemConfig(Section):
     event_widths: list[int] = []
     ev_per_bin: float = Field(default=10.0, gt=0)
     simulate: SimulationConfig | None = None
+
+    @model_validator(mode="after")
+    def _simulates_all_cards(self) -> SystemConfig:
+        simulated = self.simulate
+        if simulated is not None and "cards" not in simulated.model_fields_set:
+            if simulated.channels % self.cards:
+                raise ValueError(f"{simulated.channels} channels cannot be spread evenly over {self.cards} cards")
+            self.simulate = simulated.model_copy(update={"cards": self.cards})
+        return self
 
 
 def _ports() -> list[OutputConfig]:
@@ -93,9 +102,10 @@ class Xspress3Config(Xspress3Plane, ServedDetector):
             return f"a simulated {system.simulate.generation} of {system.simulate.channels} channels"
         return f"{system.cards} card{'s' if system.cards > 1 else ''} at {system.address or 'the usual address'}"
 
-    def data_plane(self) -> Xspress3Plane:
+    def data_plane(self, *, again: bool = False) -> Xspress3Plane:
+        """The part that the data plane has to know. The first series is begun once, and not again after a crash."""
         own = set(type(self).model_fields) - set(Xspress3Plane.model_fields)
-        return Xspress3Plane.model_validate(self.model_dump(exclude=own))
+        return Xspress3Plane.model_validate(self.model_dump(exclude=own | ({"start"} if again else set())))
 
 
 def for_system(

@@ -40,6 +40,8 @@ def carry_out(streamer: Streamer, name: str, arguments: dict[str, Any]) -> Answe
         answer = instruction(streamer, **arguments)
     except ValidationError as error:
         raise ConfigError(f"{name}: {in_words(error.errors(include_url=False))}") from error
+    if name in SETTINGS:
+        streamer.remember(name, arguments)
     return state(streamer) if answer is None else answer
 
 
@@ -273,6 +275,14 @@ def _finite(value: float) -> float | None:
 def _checked(function: Callable[..., Answer | None]) -> Callable[..., Answer | None]:
     return validate_call(config=ConfigDict(arbitrary_types_allowed=True))(function)
 
+
+SETTINGS = frozenset(
+    {
+        *("set_window", "set_threshold", "set_regions", "set_range", "set_axes", "set_dead_time"),
+        *("set_dead_time_energy", "restore_settings"),
+    }
+)
+"""What is carried out again when the system has been opened anew."""
 
 INSTRUCTIONS: dict[str, Callable[..., Answer | None]] = {
     function.__name__: _checked(function)

@@ -28,6 +28,7 @@ FEW = 16
 """Up to so many frames get memory of their own; for more, arrays are used again, as fresh memory costs more."""
 IDLE_LOOKS = 2
 """Times in a row that the SDK has to say that it is idle, before all that it had is there."""
+SLOW = "Take longer frames, or a faster disk or receiver: while a series runs, the status says who holds it up."
 SETTLING = 1.0
 """Seconds after which nobody waits for that any more."""
 
@@ -218,7 +219,7 @@ class HardwareSeries:
             raise Overrun(
                 f"Overrun: frames {self._offset + first} to {self._offset + kept_from - 1} were overwritten before "
                 f"they were read; the detector keeps {self._sdk.capacity}.",
-                "Take longer frames, or a faster disk; the status says who was slow.",
+                SLOW,
             )
 
     def _look_for_an_end(self) -> None:
@@ -229,7 +230,7 @@ class HardwareSeries:
             raise Overrun(
                 f"Overrun: the detector stopped after frame {self.acquired - 1}, as its memory of {self._sdk.capacity} "
                 "frames was full.",
-                "Take longer frames, or a faster disk; the status says who was slow.",
+                SLOW,
             )
         if self.taken == self.expected - 1 and self._sdk.last_frame_is_over:
             # It counts as complete when the next begins, and none will.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed
+from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed, RequestRefused
 from bluesky_streamdet.core.events import Event, SeriesEnd, SeriesStart
 from bluesky_streamdet.streaming.intake import Taken
 from bluesky_streamdet.streaming.messages import SourceReport
@@ -55,6 +55,7 @@ class Streamer:
         self._series = count(time.time_ns() // 1_000_000)
         self._position = count()
         self._waiting: list[Event] = []
+        self._settings: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
         self._open()
         if config.start is not None:
             instructions.carry_out(self, "arm", config.start)
@@ -150,17 +151,33 @@ class Streamer:
             except HardwareFailed as error:
                 self._waiting.append(self._failed(series, error))
 
+    def remember(self, name: str, arguments: dict[str, Any]) -> None:
+        """A setting was changed by this instruction; a later one like it takes its place."""
+        of = (arguments.get("window"), arguments.get("channel", -1))
+        key = (name, *of, *sorted(arguments))
+        self._settings.pop(key, None)
+        self._settings[key] = name, arguments
+
     def reset(self) -> None:
-        """Close the system and open it anew, whatever state it is in; a series that runs ends."""
+        """Close the system and open it anew, whatever state it is in; a series that runs ends. Settings stay."""
         if self.series is not None:
             self._waiting.append(self._ended(self.series, "the Xspress3 was reset"))
         self.close()
         self.fault = self.error = None
         try:
             self._open()
+            self._set_again()
         except (HardwareFailed, ConfigError) as error:
             self.fault = str(error)
             raise
+
+    def _set_again(self) -> None:
+        """Change what had been changed before, in that order."""
+        for name, arguments in list(self._settings.values()):
+            try:
+                instructions.carry_out(self, name, arguments)
+            except (ConfigError, RequestRefused) as error:
+                log.warning("the Xspress3 was opened anew, without a setting that it had: %s", error)
 
     # Frames.
 

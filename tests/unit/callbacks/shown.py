@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -29,8 +30,12 @@ class Kept:
 
     def wait(self, count: int) -> None:
         """Until it has so many."""
+        self.wait_for(lambda: len(self.pictures) >= count)
+
+    def wait_for(self, shown: Callable[[], bool]) -> None:
+        """Until what it has been shown is what is waited for."""
         with self._news:
-            assert self._news.wait_for(lambda: len(self.pictures) >= count, PATIENCE)
+            assert self._news.wait_for(lambda: bool(self.pictures) and shown(), PATIENCE)
 
     @property
     def titles(self) -> list[str]:

@@ -20,6 +20,7 @@ from ophyd.sim import SynAxis, SynSignal
 from bluesky_streamdet.callbacks import live
 from bluesky_streamdet.callbacks.live import Live, Shot
 from bluesky_streamdet.plans import fly
+from bluesky_streamdet.streaming.openruns import OpenRuns
 from tests.scripted import DTYPE, SHAPE, ScriptedService, detector
 from tests.unit.callbacks.shown import PATIENCE, Held, Kept
 from tests.unit.devices.xspress3 import scripted as xspress3
@@ -252,11 +253,14 @@ def test_runs_without_frames(RE: RunEngine) -> None:
 
 
 def test_frames_that_never_come_are_counted(
-    RE: RunEngine, service: ScriptedService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    RE: RunEngine,
+    service: ScriptedService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(live, "PATIENCE", 0.0)
-    service.behind = 1
-    plot = All(show=Kept())
+    plot = All(show=Kept(), path_map={str(tmp_path): str(tmp_path / "elsewhere")})
     RE(bp.count([detector("classic", service)], 2), plot)
     plot.close()
     assert plot.missed == 2
@@ -311,7 +315,7 @@ def test_frames_straight_from_a_source_without_any_documents() -> None:
     source, shown = Scripted(1, 2, 5), Kept()
     with Newest(show=shown, frames=source) as plot:
         plot.follow()
-        shown.wait(3)
+        assert source.empty.wait(PATIENCE)
     assert plot.numbers == [1, 2, 5]
     assert shown.titles[-1] == "frames, event 5, 2 skipped"
     assert source.closed
@@ -342,3 +346,32 @@ def test_a_program_ends_in_the_middle_of_a_run(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
+
+
+def test_the_plot_of_the_documentation(RE: RunEngine, service: ScriptedService, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "live-plots.md").read_text()
+    code = page[page.index("from bluesky_streamdet.callbacks.live import Live") :].partition("```")[0]
+    made: dict[str, Any] = {}
+    exec(code, made)
+    plot = made["LiveTotal"](tmp_path / "x.png")
+    RE(bp.count([detector("classic", service)], 3), plot)
+    plot.close()
+    assert list(plot.totals) == [0, 24, 48]
+    assert (tmp_path / "x.png").exists()
+
+
+def test_late_with_the_documents_of_the_open_run(RE: RunEngine, service: ScriptedService) -> None:
+    """Who kept them hands them to the plot, which then has all of the run."""
+    open_runs, plot = OpenRuns(), All(show=Kept())
+    tokens: list[int] = []
+
+    def subscribe(name: str, document: Any) -> None:
+        if name == "event" and not tokens:
+            for kept, one in open_runs.documents():
+                plot(kept, one)
+            tokens.append(RE.subscribe(plot))
+
+    RE(bp.count([detector("classic", service)], 3), [open_runs, subscribe])
+    plot.close()
+    assert plot.numbers == [0, 1, 2]
+    assert plot.unknown == 0

@@ -55,12 +55,25 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     assert (config.system.ev_per_bin, config.recent_frames) == (5.0, 7)
 
 
+def test_as_many_cards_are_simulated_as_there_are() -> None:
+    config = for_system({"system": {"cards": 2, "simulate": {"channels": 4}}}, environ={})
+    assert config.system.simulate is not None
+    assert config.system.simulate.cards == 2
+    other = for_system({"system": {"cards": 2, "simulate": {"channels": 4, "cards": 1}}}, environ={})
+    assert other.system.simulate is not None
+    assert other.system.simulate.cards == 1, "to see what happens when a card is missing"
+    with pytest.raises(ConfigError, match="3 channels cannot be spread evenly over 2 cards"):
+        for_system({"system": {"cards": 2, "simulate": {"channels": 3}}}, environ={})
+
+
 def test_the_data_plane_gets_its_part(tmp_path: Path) -> None:
     config = loaded(tmp_path)
+    config.start = {"frames": 3}
     part = config.data_plane()
 
     assert type(part) is Xspress3Plane
-    assert part.system == config.system
+    assert (part.system, part.start) == (config.system, {"frames": 3})
+    assert config.data_plane(again=True) == part.model_copy(update={"start": None})
     assert Xspress3Plane.model_validate_json(part.model_dump_json()) == part
 
 

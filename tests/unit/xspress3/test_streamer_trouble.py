@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +90,39 @@ def test_an_error_of_the_sdk_ends_the_series_and_shows(call: str) -> None:
     with pytest.raises(HardwareFailed, match=call):
         rig.do("arm", exposure=0.01)
     rig.streamer.close()
+
+
+def test_a_reset_keeps_the_settings(rig: Rig, tmp_path: Path) -> None:
+    rig.do("set_threshold", value=70)
+    rig.do("save_settings", directory=str(tmp_path))
+    rig.do("set_threshold", value=80)
+    rig.do("set_window", window=0, low=1, high=9, channel=1)
+    rig.do("restore_settings", directory=str(tmp_path))
+    rig.do("set_window", window=0, low=3, high=4, channel=1)
+    rig.do("set_window", window=1, low=600, high=680)
+    rig.do("set_window", window=1, low=20, high=30, channel=0)
+    rig.do("set_dead_time", channel=0, all_event_offset=1e-7)
+    rig.do("set_dead_time", channel=0, in_window_offset=2e-7)
+    rig.do("set_dead_time_energy", kev=8.0)
+    rig.do("set_regions", regions=[[600, 680, 81]])
+    rig.do("set_range", first=10, bins=60)
+    before = rig.state
+    assert before["windows"] == [[[0, 4095], [3, 4]], [[20, 30], [600, 680]]]
+    assert before["thresholds"] == [70, 70]
+    assert rig.do("reset") == before
+    assert rig.do("reset") == before
+
+
+@pytest.mark.allow_error_log
+def test_a_reset_goes_on_without_a_setting_that_is_refused_now(rig: Rig, tmp_path: Path) -> None:
+    directory = tmp_path / "settings"
+    directory.mkdir()
+    rig.do("save_settings", directory=str(directory))
+    rig.do("restore_settings", directory=str(directory))
+    rig.do("set_threshold", value=70)
+    shutil.rmtree(directory)
+    state = rig.do("reset")
+    assert (state["state"], state["error"], state["thresholds"]) == ("idle", None, [70, 70])
 
 
 def test_reset_in_the_middle_of_a_series(rig: Rig) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.devices.xspress3.described import Described
 from bluesky_streamdet.devices.xspress3.readout import FACTORS, Correction, checked, region_counts
-from bluesky_streamdet.devices.xspress3.regions import LAST_BIN, Axis, Calibration, Region, regions_of
+from bluesky_streamdet.devices.xspress3.regions import Region
 
 SEPARATORS = ("_", "-")
 """Between the device's name and that of a value: of classic devices, and of ophyd-async's."""
@@ -55,11 +56,8 @@ def recorded_mask(region: str | Region, said: Mapping[str, Any], detector: str) 
 
     Raises `ConfigError`.
     """
-    # Both faces say the same things, by names that begin otherwise.
-    configuration = {key.removeprefix(detector)[1:].removeprefix("hardware-"): value for key, value in said.items()}
-    bins, first = _number(configuration, "bins", LAST_BIN + 1), _number(configuration, "first_bin", 0)
-    axis = Axis(bins, first, _lookup(configuration))
-    return axis.mask(_region(region, configuration), _calibration(configuration))
+    described = Described(said, detector)
+    return described.mask(described.region(region))
 
 
 def as_map(counts: NDArray[Any], start: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -75,34 +73,6 @@ def as_map(counts: NDArray[Any], start: Mapping[str, Any]) -> NDArray[np.float64
     if start.get("snaking", (False, False))[1]:
         picture[1::2] = picture[1::2, ::-1]
     return picture
-
-
-def _region(region: str | Region, configuration: Mapping[str, Any]) -> Region:
-    if isinstance(region, Region):
-        return region
-    names = list(configuration.get("region_names", []))
-    if region in names:
-        index = names.index(region)
-        first, last = (int(configuration[f"region_{end}_bin"][index]) for end in ("first", "last"))
-        return Region(region, first, last, in_bins=True)
-    try:
-        return regions_of({"region": region})[0]
-    except ConfigError as error:
-        raise ConfigError(
-            f"The run has no region {region!r}: {error.message}", f"It has {', '.join(names)}."
-        ) from error
-
-
-def _calibration(configuration: Mapping[str, Any]) -> Calibration:
-    return Calibration(float(configuration.get("ev_per_bin", 10.0)), float(configuration.get("ev_offset", 0.0)))
-
-
-def _number(configuration: Mapping[str, Any], name: str, otherwise: int) -> int:
-    return int(configuration.get(name, otherwise))
-
-
-def _lookup(configuration: Mapping[str, Any]) -> list[list[int]]:
-    return np.asarray(configuration.get("lookup", []), int).reshape(-1, 3).tolist()
 
 
 def _factor(values: Any, detector: str, correction: str) -> Any:

@@ -1,0 +1,73 @@
+"""Live plots of real runs: the pictures of the documentation, and `streamdet plot` in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import bluesky.plans as bp
+import pytest
+from bluesky import RunEngine
+
+pytest.importorskip("matplotlib", reason="needs the extra 'plots'")
+
+from bluesky_streamdet.streaming.documents import DocumentPublisher
+from tests.unit.devices.xspress3.scripted import ScriptedXspress3, detector
+
+pytestmark = pytest.mark.system
+ROOT = Path(__file__).parents[2]
+PNG = b"\x89PNG"
+PATIENCE = 60.0
+
+
+@pytest.mark.timeout(180)
+def test_the_pictures_of_the_documentation(tmp_path: Path) -> None:
+    script = ROOT / "docs" / "images" / "live_plots.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "3", "4"], capture_output=True, text=True, timeout=170, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in tmp_path.glob("*.png") if path.read_bytes().startswith(PNG)}
+    assert names == {"live-spectrum.png", "live-map.png", "live-waterfall.png", "live-image.png"}
+    assert names <= {path.name for path in script.parent.glob("*.png")}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("what", ["spectrum", "map", "waterfall", "image"])
+def test_a_plot_in_another_process(RE: RunEngine, tmp_path: Path, what: str) -> None:
+    """It comes late, in the middle of the run, and draws it all the same."""
+    target, service = tmp_path / "plot.png", ScriptedXspress3(tmp_path)
+    words = [what, "--save", str(target), "--runs", "1"] + (["--region", "Fe"] if what == "map" else [])
+    with DocumentPublisher("tcp://127.0.0.1:0") as publisher:
+        command = [sys.executable, "-m", "bluesky_streamdet.cli.main", "plot", *words, "--address", publisher.address]
+        said: list[str] = []
+        begun = threading.Event()
+        plots: list[subprocess.Popen[str]] = []
+
+        def listen(lines: Any) -> None:
+            for line in lines:
+                said.append(line)
+                begun.set()
+
+        def start(name: str, document: Any) -> None:
+            if name == "event" and not plots:
+                plots.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+                threads.append(threading.Thread(target=listen, args=(plots[0].stdout,)))
+                threads[0].start()
+                assert begun.wait(PATIENCE)
+
+        threads: list[threading.Thread] = []
+        xsp = detector("classic", service, regions={"Fe": {"bins": (630, 650)}})
+        RE(bp.count([xsp], 3), [publisher, start])
+        assert plots[0].wait(PATIENCE) == 0, said
+        threads[0].join()
+        assert plots[0].stdout is not None
+        plots[0].stdout.close()
+    assert target.read_bytes().startswith(PNG)
+    assert said[0].startswith("run ")
+    assert "began: count" in said[0]
+    assert "ended, success" in said[1]
+    assert "0 missed" in said[-1]
