@@ -209,7 +209,7 @@ def unreachable(url: str, reason: str) -> ServiceUnreachable:
     """The error for a service that nobody can connect to."""
     return ServiceUnreachable(
         f"No service answers at {url}: {reason}.",
-        "Start one with `streamdet serve CONFIG NAME`, or give the URL that it printed.",
+        "Start one with `streamdet serve` or `streamdet xspress3 stream`, or give the URL that it printed.",
     )
 
 
