@@ -230,16 +230,22 @@ class ScriptedSeries:
                 self._put(len(self.numbers), self.numbers)
             self._file.close()
             self._file = None
-            with h5py.File(self._path, "r+", libver="latest", locking=False) as file:
-                group = file[f"/entry/instrument/{self._service.detector}"]
-                if keep is not None:
-                    group["data"].resize(keep // self._event, axis=0)
-                    group["sequence_number"].resize(keep, axis=0)
-                if self._service.behind:
-                    late = self.numbers[-self._service.behind :]
-                    file["/entry/late/data"] = np.stack([self._service.picture(number) for number in late])
-                    file["/entry/late/sequence_number"] = np.array(late, "u8")
+            # Not without need: what reads it in this process would keep it from being opened to be written.
+            if self._service.behind or (keep is not None and keep != len(self.numbers) + self._service.ahead):
+                self._amend(keep)
         return report
+
+    def _amend(self, keep: int | None) -> None:
+        """Have the closed file hold so many frames, and keep those that readers do not see yet."""
+        with h5py.File(self._path, "r+", libver="latest", locking=False) as file:
+            group = file[f"/entry/instrument/{self._service.detector}"]
+            if keep is not None:
+                group["data"].resize(keep // self._event, axis=0)
+                group["sequence_number"].resize(keep, axis=0)
+            if self._service.behind:
+                late = self.numbers[-self._service.behind :]
+                file["/entry/late/data"] = np.stack([self._service.picture(number) for number in late])
+                file["/entry/late/sequence_number"] = np.array(late, "u8")
 
     def abandon(self) -> None:
         if self._file is not None:

@@ -159,14 +159,20 @@ class TiledProcess:
 
 
 def open_catalog(uri: str, container: str = CATALOG) -> Any:
-    """The client of the runs' container, which is made when it is not there; `[-1]` is the last run."""
+    """The client of the runs' container, which is made when it is not there; `[-1]` is the last run.
+
+    container: may lie in others, which have to be there: "x01/raw".
+    """
     from tiled.client import from_uri
     from tiled.structures.core import Spec
 
     root: Any = from_uri(uri)
-    if container in root:
-        return root[container]
-    return root.create_container(container, specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
+    *outer, own = container.split("/")
+    for name in outer:
+        root = root[name]
+    if own in root:
+        return root[own]
+    return root.create_container(own, specs=[Spec("CatalogOfBlueskyRuns", version="3.0")])
 
 
 def serve_tiled(folder: Path, readable: Path) -> None:

@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import bluesky.plans as bp
+import numpy as np
 import pytest
 from bluesky import RunEngine
+from ophyd.sim import SynAxis
+from ophyd_async.core import init_devices
 
 pytest.importorskip("matplotlib", reason="needs the extra 'plots'")
 
+from bluesky_streamdet.callbacks.livemap import LiveMap
+from bluesky_streamdet.callbacks.spectrum import LiveSpectrum
+from bluesky_streamdet.devices.xspress3.asynchronous import Xspress3Detector as Asynchronous
+from bluesky_streamdet.devices.xspress3.classic import Xspress3Detector as Classic
+from bluesky_streamdet.devices.xspress3.local import LocalXspress3
+from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.streaming.documents import DocumentPublisher
+from tests.unit.callbacks.shown import Kept
 from tests.unit.devices.xspress3.scripted import ScriptedXspress3, detector
 
 pytestmark = pytest.mark.system
@@ -33,6 +43,40 @@ def test_the_pictures_of_the_documentation(tmp_path: Path) -> None:
     names = {path.name for path in tmp_path.glob("*.png") if path.read_bytes().startswith(PNG)}
     assert names == {"live-spectrum.png", "live-map.png", "live-waterfall.png", "live-image.png"}
     assert names <= {path.name for path in script.parent.glob("*.png")}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("face", ["classic", "async"])
+def test_frames_straight_from_the_service(RE: RunEngine, tmp_path: Path, face: str) -> None:
+    """By an output, and by REST: the same as from the file, in the same places."""
+    simulated = {"channels": 2, "rate": 100_000, "sample": {"elements": {"Fe": 1.0}}}
+    outputs = [{"name": "live", "kind": "pub", "address": "tcp://127.0.0.1:0"}]
+    with LocalXspress3({"system": {"simulate": simulated}, "outputs": outputs}, tmp_path) as local:
+        with ServiceClient(local.url) as client:
+            address = client.status().outputs[0].address
+        xspress3 = made(face, name="xspress3", regions={"Fe": "Fe Ka"}, **local.device)
+        stored, sent = LiveMap("Fe", show=Kept()), LiveMap("Fe", show=Kept(), frames=address)
+        asked = LiveSpectrum(show=(latest := Kept()), frames=local.url)
+        # From here on the output is subscribed to.
+        sent.follow()
+        asked.follow()
+        plan = bp.grid_scan([xspress3], SynAxis(name="y"), 0, 1, 2, SynAxis(name="x"), 0, 1, 3, snake_axes=True)
+        RE(plan, [stored, sent, asked])
+        for plot in (stored, sent, asked):
+            plot.close()
+    assert np.isfinite(stored.maps["Fe"]).all()
+    came = np.isfinite(sent.maps["Fe"])
+    assert came.sum() == 6 - sent.missed
+    assert np.array_equal(sent.maps["Fe"][came], stored.maps["Fe"][came])
+    assert list(latest.pictures[-1].regions) == ["Fe"]
+
+
+def made(face: str, **keywords: Any) -> Any:
+    if face == "classic":
+        return Classic(**keywords)
+    with init_devices():
+        xspress3 = Asynchronous(**keywords)
+    return xspress3  # noqa: RET504, it is connected as a variable that was not there before
 
 
 @pytest.mark.timeout(120)

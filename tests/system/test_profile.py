@@ -25,6 +25,10 @@ print("SHAPE", run["eiger"].shape, run["motor"].values.tolist(), run["eiger_fram
 print("DRAWN", live_image.drawn > 0, (beamline.folder / "live_image.png").exists())
 print("REPR", eiger)
 RE(raster([xspress3], stage, 2, 3, 0.01))
+live_map.close()
+live_spectrum.close()
+pictures = (beamline.folder / "live_map.png", beamline.folder / "live_spectrum.png")
+print("DRAWN TOO", *(one.exists() for one in pictures), live_map.maps["Fe"].shape)
 print("MAP", region_map(db[-1], "Fe").shape, db[-1]["positions"].read()["stage_x"].values.tolist())
 """
 
@@ -47,6 +51,7 @@ def test_a_session_scans_and_reads_back(tmp_path: Path) -> None:
     said = session(tmp_path, SESSION, STREAMDET_FOLDER=str(tmp_path / "beamline"))
     assert "SHAPE (3, 1065, 1030) [-1.0, 0.0, 1.0] [1, 2, 3]" in said, said
     assert "DRAWN True True" in said, said
+    assert "DRAWN TOO True True (2, 3)" in said, said
     assert "3 frames written" in said, said
     assert "MAP (2, 3) [0.0, 0.5, 1.0, 0.0, 0.5, 1.0]" in said, said
     # The table of the scan, and what there is.

@@ -14,6 +14,7 @@ from bluesky import RunEngine
 from ophyd.sim import SynAxis
 
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
+from bluesky_streamdet.streaming import documents
 from bluesky_streamdet.streaming.documents import DocumentPublisher, DocumentSubscriber
 from tests.scripted import Documents, ScriptedService, detector
 
@@ -158,6 +159,31 @@ def test_what_strangers_send_is_refused() -> None:
 def test_a_document_that_can_not_be_sent_stops_nothing(publisher: DocumentPublisher) -> None:
     publisher("start", {"uid": "one", "time": 0.0, "huge": 2**70})
     assert publisher.dropped == 1
+
+
+@pytest.mark.allow_error_log
+def test_an_object_that_can_not_say_what_it_is_stops_nothing(publisher: DocumentPublisher) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("mute")
+
+    publisher("start", {"uid": "one", "time": 0.0, "x": Mute()})
+    assert publisher.dropped == 1
+
+
+def test_too_much_to_hold_comes_with_the_next_replay(
+    publisher: DocumentPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "HELD_BYTES", 1000)
+    publisher("start", {"uid": "one", "time": 0.0})
+    publisher("descriptor", {"uid": "d", "run_start": "one", "time": 0.0, "data_keys": {}})
+    for number in range(1, 101):
+        publisher("event", event(number))
+    with DocumentSubscriber(publisher.address) as late:
+        for number in range(101, 201):
+            publisher("event", event(number))
+        came = until(late, "event", 200)
+    assert [document["seq_num"] for name, document in came if name == "event"] == list(range(1, 201))
 
 
 def test_addresses() -> None:

@@ -14,6 +14,7 @@ from bluesky import RunEngine
 from bluesky_streamdet.beamline.catalog import LateCatalog, LateWriter
 from bluesky_streamdet.beamline.making import make_detector, make_device, make_plot
 from bluesky_streamdet.beamline.overview import overview
+from bluesky_streamdet.beamline.progress import Progress
 from bluesky_streamdet.beamline.settings import BeamlineConfig, DetectorSection
 from bluesky_streamdet.beamline.simulated import SimulatedPart
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
@@ -52,6 +53,10 @@ class Beamline:
             }
             self.devices = {name: make_device(name, one, self.parts) for name, one in config.devices.items()}
             self.plots = self._plots(stack)
+            for part in self.parts.values():
+                if isinstance(part, SimulatedPart):
+                    # Not before, as all that is imported here would have to share the cores with it.
+                    part.begin()
             self._stack = stack.pop_all()
 
     @property
@@ -98,9 +103,7 @@ class Beamline:
                 table.disable_plots()
             engine.subscribe(table)
         if config.progress and not in_worker():
-            from bluesky.utils import ProgressBarManager
-
-            engine.waiting_hook = ProgressBarManager()  # type: ignore[assignment]
+            engine.waiting_hook = Progress()  # type: ignore[assignment]
 
     def _plots(self, stack: ExitStack) -> dict[str, Any]:
         """Live plots; without a window, into files of their names."""

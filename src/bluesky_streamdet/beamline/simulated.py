@@ -17,7 +17,7 @@ from bluesky_streamdet.sim.settings import SimulatorSettings
 
 
 class SimulatedPart:
-    """Starts at once, in a thread of its own. What it meets is raised by who wants it first.
+    """Starts with `begin`, in a thread of its own. What it meets is raised by who wants it first.
 
     values: settings of `sim.settings.SimulatorSettings`. frames: where they go. Raises `ConfigError`.
     """
@@ -33,6 +33,9 @@ class SimulatedPart:
         self._running: LocalBeamline | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._start, name=f"start of {name}", daemon=True)
+
+    def begin(self) -> None:
+        """Start it, and do not wait. May be called once."""
         self._thread.start()
 
     @property
@@ -70,7 +73,8 @@ class SimulatedPart:
 
     def close(self) -> None:
         """End it. May be called twice."""
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if self._running is not None:
             self._running.close()
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 KEY = "frames"
 """What frames are called until documents say it."""
+FEW, MANY = 16, 1000
+"""Messages that may wait for a plot of the newest frame, and of all."""
 PERIOD = 0.5
 """Seconds between two requests for the latest frame."""
 
@@ -51,7 +53,8 @@ class PublishedFrames:
         """As of `Direct`; messages that nobody can read are left out."""
         from bluesky_streamdet.streaming.listener import Listener
 
-        self._listener = self._listener or Listener(self._endpoint, "sub")
+        # Who wants all frames has them wait while it draws.
+        self._listener = self._listener or Listener(self._endpoint, "sub", queue=FEW if newest else MANY)
         came: list[tuple[Frame, Mapping[str, Any]]] = []
         for message in self._listener.receive(timeout):
             came += self._frames(message)

@@ -34,6 +34,9 @@ REST = 2.0
 """A plot rests so many times as long as it has read or drawn, as the plan may need the processor."""
 LAST_LOOKS = 20
 """How often a direct source is asked after the end of a run, as long as it has something."""
+MOST_EARLY = 1000
+"""Frames of a direct source that are kept until documents say what they are."""
+NOTHING = ("frames", NOBODY, NOBODY)
 BLOCK = 32 << 20
 """Bytes of frames that are read together."""
 
@@ -100,7 +103,8 @@ class Live(FrameDocuments):
         self.drawn = self.skipped = self.missed = 0
         self.surface: Surface = options.get("show") or (PngFile(save) if save is not None else display(self.size))
         self._direct = _direct(options.get("frames"))
-        self._context: tuple[str, Mapping[str, Any], Mapping[str, Any]] = ("frames", NOBODY, NOBODY)
+        self._context: tuple[str, Mapping[str, Any], Mapping[str, Any]] = NOTHING
+        self._early: list[Shot] = []
         self._offered: list[FrameRange] = []
         self._key_of: dict[str, str] = {}
         self._last = 0
@@ -143,6 +147,7 @@ class Live(FrameDocuments):
                 self.drawn = self.skipped = self.missed = self._last = 0
                 self._key_of.clear()
                 self._complaint = ""
+                self._context = NOTHING
         super().start(doc)
         self.follow()
 
@@ -285,12 +290,7 @@ class Live(FrameDocuments):
 
     def _shots(self, offered: Sequence[FrameRange]) -> Iterator[Shot]:
         if self._direct is not None:
-            key, run, described = self._context
-            for shot in self._direct.take(TURN, newest=not self.every_row):
-                self._count(shot.seq_nums)
-                # Until documents have said better, by what the source says.
-                known = (key, run, described) if described else (shot.key, shot.run, shot.described)
-                yield Shot(known[0], shot.seq_nums, shot.frames, shot.columns, known[1], known[2])
+            yield from self._straight(self._direct)
         for whole in offered:
             left = whole
             while left.rows > 0:
@@ -299,6 +299,22 @@ class Live(FrameDocuments):
                 shot = self._read(wanted)
                 if shot is not None:
                     yield shot
+
+    def _straight(self, direct: Direct) -> Iterator[Shot]:
+        """What has come straight from the service, with what documents say of it; without documents, what it says."""
+        came = direct.take(TURN, newest=not self.every_row)
+        for shot in came:
+            self._count(shot.seq_nums)
+        self._early += came
+        key, run, described = self._context
+        if not self.every_row or len(self._early) > MOST_EARLY:
+            del self._early[:-1]
+        if self._runs and not described and not self._ended:
+            return  # A frame of a step scan is there before the descriptor of its event.
+        shots, self._early = self._early, []
+        for shot in shots:
+            known = (key, run, described) if described else (shot.key, shot.run, shot.described)
+            yield Shot(known[0], shot.seq_nums, shot.frames, shot.columns, known[1], known[2])
 
     def _count(self, seq_nums: range) -> None:
         """Note which frames of a direct source were left out; a series that begins counts from 1 again."""

@@ -32,7 +32,10 @@ def plot(
         list[str] | None, typer.Option(help='of a spectrum: its name, or a line such as "Fe Ka"; several times')
     ] = None,
     element: Annotated[list[str] | None, typer.Option(help="whose lines a spectrum names; several times")] = None,
-    correction: Annotated[str, typer.Option(help="of dead time: event_width, sdk, or none")] = "none",
+    correction: Annotated[
+        str | None,
+        typer.Option(help="of dead time: event_width, sdk, or none; left out, event_width for maps, none for spectra"),
+    ] = None,
     saturation: Annotated[float | None, typer.Option(help="counts from which on a pixel is saturated")] = None,
     frames: Annotated[
         str | None,
@@ -53,7 +56,8 @@ def plot(
     from bluesky_streamdet.streaming.documents import DocumentSubscriber
 
     need_matplotlib()
-    wanted = {"regions": region or None, "elements": element or (), "correction": correction, "saturation": saturation}
+    given = {"regions": region, "elements": element, "correction": correction, "saturation": saturation}
+    wanted = {name: value for name, value in given.items() if value}
     common = {"keys": key or None, "frames": frames, "path_map": _mapped(path_map or [])}
     with stopped_by_signal() as stop, DocumentSubscriber(address) as subscriber:
         drawn = _made(what, wanted, save, common)
@@ -86,7 +90,7 @@ def _made(what: str, wanted: dict[str, Any], save: Path | None, common: dict[str
     if what not in takes:
         raise ConfigError(f"There is no plot {what!r}.", f"Take {', '.join(takes)}.")
     kind, names = takes[what]
-    return kind(save=save, **{name: wanted[name] for name in names}, **common)
+    return kind(save=save, **{name: wanted[name] for name in names if name in wanted}, **common)
 
 
 def _need_window(drawn: Live, save: Path | None) -> None:

@@ -45,6 +45,8 @@ DOCUMENT, ALIVE = "document", "alive"
 LONGEST_TOPIC = 64
 QUEUE = 10_000
 """Documents that wait for the publisher's thread, or for a subscriber that does not keep up."""
+HELD_BYTES = 256 << 20
+"""Of documents that a subscriber keeps while it waits for a replay."""
 LOOK = 500
 """Milliseconds between two looks whether the program still runs."""
 TURN = 100
@@ -100,6 +102,11 @@ class DocumentPublisher:
             data = encode(document)
         except MalformedMessage as error:
             log.warning("a document %s is not published: %s", name, error)
+            self.dropped += 1
+            return
+        except Exception:
+            # Such as of an object that can't say what it is; no plan fails by that.
+            log.exception("a document %s is not published", name)
             self.dropped += 1
             return
         with self._lock:
@@ -173,7 +180,11 @@ class DocumentPublisher:
         if topic == ALL:
             self.subscribers = max(0, self.subscribers + (1 if begins else -1))
         elif begins and topic.startswith(REPLAY) and len(topic) <= LONGEST_TOPIC:
-            parts = [part for name, one in self._open.documents() for part in (name.encode(), encode(one))]
+            parts: list[bytes] = []
+            for name, document in self._open.documents():
+                # Whoever got it first may have put something into it since.
+                with suppress(MalformedMessage):
+                    parts += [name.encode(), encode(document)]
             self._send(topic, number, DOCUMENT, parts)
 
     def _send(self, topic: bytes, number: int, what: str, parts: Sequence[bytes]) -> None:
@@ -195,6 +206,7 @@ class DocumentSubscriber:
         self._epoch: int | None = None
         self._number = 0
         self._held: list[tuple[Header, Sequence[bytes]]] = []
+        self._held_bytes = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.linger = 0
@@ -275,7 +287,7 @@ class DocumentSubscriber:
         self._topic = b""
         documents = self._read(parts[1:])
         self._epoch, self._number = header.epoch, header.number
-        held, self._held = self._held, []
+        held, self._held, self._held_bytes = self._held, [], 0
         for one, its_parts in held:
             if one.epoch == header.epoch and one.number > header.number:
                 documents += self._follow(one, its_parts)
@@ -288,10 +300,19 @@ class DocumentSubscriber:
             self.gaps += header.epoch == self._epoch
             self._ask()
         if self._topic:
-            self._held = self._held if alive else [*self._held[-QUEUE:], (header, parts)]
+            self._hold(header, parts)
             return []
         self._number = max(self._number, header.number)
         return self._read(parts) if new == 1 else []
+
+    def _hold(self, header: Header, parts: Sequence[bytes]) -> None:
+        """Keep it until the replay has come. Of too much, the replay, or the next, will have it."""
+        self._held_bytes += sum(map(len, parts))
+        if len(self._held) >= QUEUE or self._held_bytes > HELD_BYTES:
+            self._held.clear()
+            self._held_bytes = 0
+        elif header.what != ALIVE:
+            self._held.append((header, parts))
 
     def _read(self, parts: Sequence[bytes]) -> list[tuple[str, Document]]:
         found = []

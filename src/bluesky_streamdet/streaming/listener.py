@@ -19,15 +19,18 @@ class Listener:
     """One input socket. A "pull" socket takes messages away from other receivers of its sender; a "sub" socket does
     not.
 
-    bind: whether the sender connects to us. Raises `AddressTaken`, or `ConfigError` for an impossible address.
+    bind: whether the sender connects to us. queue: messages that may wait here. Raises `AddressTaken`, or `ConfigError`
+    for an impossible address.
     """
 
-    def __init__(self, endpoint: str, socket: Literal["pull", "sub"] = "pull", bind: bool = False) -> None:
+    def __init__(
+        self, endpoint: str, socket: Literal["pull", "sub"] = "pull", bind: bool = False, queue: int = 16
+    ) -> None:
         if "://" not in endpoint:
             raise ConfigError(f"{endpoint!r} is no ZeroMQ address.", "Write it as tcp://HOST:PORT.")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            config = SourceConfig.model_construct(endpoints=[endpoint], socket=socket, bind=bind, queue=16)
+            config = SourceConfig.model_construct(endpoints=[endpoint], socket=socket, bind=bind, queue=queue)
             self._source = Source(config, self._context)
         except BaseException:
             self._context.term()

@@ -337,6 +337,18 @@ def test_frames_straight_from_a_source_with_what_documents_say(RE: RunEngine, se
     assert plot.shots[-1].run["plan_name"] == "count"
 
 
+def test_frames_that_are_there_before_their_descriptor_wait_for_it() -> None:
+    source, shown = Scripted(1, 2), Kept()
+    with All(show=shown, frames=source) as plot:
+        plot("start", {"uid": "run", "time": 0.0})
+        assert source.empty.wait(PATIENCE)
+        assert plot.shots == []
+        key = {"source": "", "dtype": "array", "shape": list(SHAPE), "external": "STREAM:"}
+        plot("descriptor", {"uid": "d", "run_start": "run", "time": 0.0, "data_keys": {"det": key}})
+        shown.wait(1)
+    assert [(shot.key, shot.run["uid"], shot.described["uid"]) for shot in plot.shots] == [("det", "run", "d")] * 2
+
+
 def test_a_program_ends_in_the_middle_of_a_run(tmp_path: Path) -> None:
     script = (
         "from bluesky_streamdet.callbacks.image import LiveImage\n"
