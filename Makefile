@@ -8,6 +8,8 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecod
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-sources
 PEERS := databroker1 dranspose tickit viewers
+# Needs a C compiler and a minute, so only on request: `make peers PEERS=pymca`.
+MORE_PEERS := pymca
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench docs peers ipython lock clean
@@ -47,7 +49,7 @@ lock: .venv/dev ## choose the newest versions that fit, and pin them
 	sed -n '/^#/p' constraints.txt > build.lock
 	$(COMPILE) pyproject.toml --all-extras --group dev --group docs >> build.lock
 	mv build.lock constraints.txt
-	for peer in $(PEERS); do $(COMPILE) tests/peers/$$peer.in > tests/peers/$$peer.txt || exit 1; done
+	for peer in $(PEERS) $(MORE_PEERS); do $(COMPILE) tests/peers/$$peer.in > tests/peers/$$peer.txt || exit 1; done
 
 clean: ## remove what is built, environments too
 	rm -rf .venv .peers build .pytest_cache .ruff_cache .import_linter_cache .hypothesis

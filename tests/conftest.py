@@ -75,14 +75,20 @@ def tickit_bin() -> Path:
 
 @pytest.fixture(scope="session")
 def viewers_python() -> Path:
-    """The interpreter of an environment with silx and PyMca, which bring much that ours does not need."""
+    """The interpreter of an environment with silx, which brings much that ours does not need."""
     return _of_peer("viewers", "python")
 
 
-def _of_peer(peer: str, program: str) -> Path:
+@pytest.fixture(scope="session")
+def pymca_python() -> Path:
+    """The interpreter of an environment with PyMca, which is made on request only."""
+    return _of_peer("pymca", "python", "make peers PEERS=pymca")
+
+
+def _of_peer(peer: str, program: str, how: str = "make peers") -> Path:
     path = PEERS / peer / "bin" / program
     if not path.exists():
-        pytest.skip(f"needs .peers/{peer}: run `make peers`")
+        pytest.skip(f"needs .peers/{peer}: run `{how}`")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -100,3 +101,29 @@ def test_hardware_is_a_file(tmp_path: Path) -> None:
     assert "REFUSED The run (count) was refused: 'proposal' is missing. Set it for all runs" in said, said
     assert "DONE 2 X01 here 20260001 False" in said, said
     assert "KEYS [3, 2, 4096] True" in said or "KEYS (3, 2, 4096) True" in said, said
+
+
+def test_a_session_at_the_keyboard(tmp_path: Path) -> None:
+    """Progress is seen, Ctrl-C pauses, what was aborted is in the catalog with its reason, and the next run works."""
+    pexpect = pytest.importorskip("pexpect", reason="needs pexpect")
+    environment = os.environ | {"IPYTHONDIR": str(tmp_path / "ipython"), "TERM": "dumb"}
+    environment.pop("DISPLAY", None)
+    command = ["-m", "IPython", f"--profile-dir={PROFILE}", "--colors=NoColor", "--simple-prompt"]
+    said = io.StringIO()
+    with pexpect.spawn(
+        sys.executable, command, env=environment, encoding="utf-8", timeout=90, dimensions=(50, 150)
+    ) as terminal:
+        terminal.logfile_read = said
+        terminal.expect(r"In \[1\]:")
+        terminal.sendline("RE(fly([eiger], 100_000, exposure=0.01))")
+        terminal.expect(r"eiger.*frames/s")
+        terminal.sendintr()
+        terminal.expect(r"In \[2\]:")
+        terminal.sendline("RE.abort(reason='enough')")
+        terminal.expect(r"In \[3\]:")
+        terminal.sendline("RE(count([eiger])); print('NOW', *(db[one].stop['exit_status'] for one in (-2, -1)))")
+        terminal.expect("NOW abort success")
+        terminal.sendline("exit()")
+        terminal.expect(pexpect.EOF)
+    assert terminal.exitstatus == 0, said.getvalue()
+    assert "exception raised in the callback" not in said.getvalue()

@@ -1,4 +1,4 @@
-"""Other people's programs open our files: silx and PyMca, in an environment of their own."""
+"""Other people's programs open our files: silx and PyMca, in environments of their own."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def test_silx_shows_compressed_images(viewers_python: Path, tmp_path: Path) -> N
     assert np.array_equal(plot["values"], pictures(range(FRAMES), (16, 24), "<u2"))
 
 
-def test_pymca_finds_spectra_and_their_calibration(viewers_python: Path, xrf: Path) -> None:
+def test_pymca_finds_spectra_and_their_calibration(pymca_python: Path, xrf: Path) -> None:
     """By what it looks for itself, and under each name that the spectra have."""
     places = ["/entry/instrument/detector/data", "/entry/instrument/xspress3/data", "/entry/data/data"]
-    found = said(viewers_python, PYMCA, xrf, *places)
+    found = said(pymca_python, PYMCA, xrf, *places)
     assert len(found["spectra"]) == 1, "each spectrum once"
     assert all(found["calibrations"].values())
     assert found["shapes"] == [[FRAMES, CHANNELS, BINS]] * 3
