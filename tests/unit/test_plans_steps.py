@@ -121,9 +121,17 @@ def test_a_pause_in_a_burst_scan(RE: RunEngine, service: ScriptedService, motor:
     assert sum(stop - start for start, stop in documents.ranges("det")) == 30
 
 
+@FACES
+def test_a_sensor_beside_a_burst(RE: RunEngine, service: ScriptedService, motor: SynAxis, face: str) -> None:
+    det, documents = detector(face, service), Documents()
+    RE(plans.burst_scan([det, det1], motor, 0, 1, num=2, frames=3, exposure=0.2), documents)
+    assert shape_of(documents) == [3, *SHAPE]
+    assert len(data_of(documents, "det1")) == 2
+
+
 @pytest.mark.allow_error_log
 def test_what_can_take_no_bursts(RE: RunEngine, service: ScriptedService, motor: SynAxis) -> None:
-    with pytest.raises(ConfigError, match=r"det1 takes no bursts"):
+    with pytest.raises(ConfigError, match=r"None of det1 takes bursts"):
         RE(plans.burst_scan([det1], motor, 0, 1, num=2, frames=2))
     with pytest.raises(ConfigError, match=r"A burst of 0 frames is none"):
         RE(plans.burst_scan([detector("classic", service)], motor, 0, 1, num=2, frames=0))

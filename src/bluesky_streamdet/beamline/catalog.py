@@ -37,6 +37,9 @@ class LateCatalog:
     def __getitem__(self, key: Any) -> Any:
         return self.opened()[key]
 
+    def __contains__(self, key: Any) -> bool:
+        return key in self.opened()
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self.opened())
 

@@ -30,7 +30,7 @@ def burst_scan(
     Parameters
     ----------
     detectors : list
-        Detectors that can take bursts.
+        Detectors, of which those that can take bursts do; others are read.
     *args :
         Motor, start, stop; the same of further motors that move together with it.
     num : int
@@ -52,8 +52,10 @@ def bursts_wrapper(
 ) -> MsgGenerator:
     """Have the detectors take so many frames with each trigger of any plan, as `bluesky.plans.grid_scan` is one.
 
+    Among the detectors may be others that take none, such as sensors. Raises `ConfigError` before anything moves.
+
     frames: left out, as many as the detectors take otherwise; what they take otherwise is put back in the end.
-    exposure: in s, of each frame; left out, what is set. Raises `ConfigError` before anything moves.
+    exposure: in s, of each frame; left out, what is set.
     """
     if frames is None and exposure is None:
         return (yield from plan)
@@ -112,9 +114,9 @@ def _check(detectors: Sequence[Any], frames: int | None, exposure: float | None)
     if frames is not None:
         if frames < 1:
             raise ConfigError(f"A burst of {frames} frames is none.", "Ask for at least one.")
-        for one in detectors:
-            if not is_async(one) and not _takes_as_set(one):
-                raise ConfigError(f"{one.name} takes no bursts.", "It has no frames_per_event; leave it out.")
+        if not any(is_async(one) or _takes_as_set(one) for one in detectors):
+            names = ", ".join(one.name for one in detectors)
+            raise ConfigError(f"None of {names} takes bursts.", "That is a detector with frames_per_event.")
     if exposure is not None:
         check_exposure(detectors, exposure)
 

@@ -63,8 +63,4 @@ def time_series(
                 yield from bps.sleep(max(0.0, due - time.monotonic()))
             yield from bps.one_shot(detectors)
 
-    return (yield from bursts_wrapper(inner(), [one for one in detectors if _takes_frames(one)], frames, exposure))
-
-
-def _takes_frames(device: Any) -> bool:
-    return hasattr(device, "frames_per_event") or hasattr(device, "exposure")
+    return (yield from bursts_wrapper(inner(), detectors, frames, exposure))

@@ -99,5 +99,6 @@ def test_a_catalog_is_opened_when_it_is_wanted() -> None:
     assert not hasattr(db, "_repr_html_")
     assert opened == []
     assert (db[-1], len(db), list(db), db.index("last")) == ("last", 2, ["first", "last"], 1)
+    assert "last" in db
     assert repr(db) == "['first', 'last']"
     assert opened == [1]
