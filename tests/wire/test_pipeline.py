@@ -125,6 +125,13 @@ def test_a_detector_that_restarts_is_connected_again(rigs: Rigs) -> None:
     assert (source.connected, source.reconnects) == (1, 1)
 
 
+@pytest.mark.parametrize(("sends", "takes"), [("pub", "pull"), ("push", "sub")])
+def test_a_sender_of_another_kind_of_socket_is_told(rigs: Rigs, sends: Any, takes: str) -> None:
+    with Sender(LOOPBACK, sends) as sender:
+        rig = rigs(senders=0, source={"endpoints": [sender.address], "socket": takes})
+        rig.until(lambda: rig.pipeline.source.report()[0].hung_up)
+
+
 def test_taken_and_impossible_addresses_are_named(rigs: Rigs) -> None:
     taken = rigs().senders[0].address
 

@@ -236,6 +236,9 @@ def explain(status: Status) -> str:
 def _advice(status: Status) -> str:
     if status.error is not None:
         return status.error
+    strange = [source.endpoint for source in status.sources if source.hung_up]
+    if strange:
+        return f"{', '.join(strange)} hangs up: it may need the other kind of source.socket, pull or sub."
     silent = [source.endpoint for source in status.sources if not source.connected]
     if silent:
         return f"Nobody is connected at {', '.join(silent)}: is the detector on, and does it stream there?"

@@ -124,6 +124,10 @@ def _happened(before: Status | None, status: Status) -> list[str]:
         texts.append(f"{before.state} -> {status.state}")
     if status.error is not None and (before is None or before.error != status.error):
         texts.append(f"error: {status.error}")
+    strange = {one.endpoint for one in status.sources if one.hung_up}
+    known_strange = {one.endpoint for one in before.sources if one.hung_up} if before is not None else set()
+    hint = "it may need the other kind of source.socket, pull or sub"
+    texts += [f"{endpoint} hangs up: {hint}" for endpoint in sorted(strange - known_strange)]
     if status.slow is not None and (before is None or before.slow is None):
         texts.append(f"held up by {status.slow}")
     return texts

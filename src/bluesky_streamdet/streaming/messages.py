@@ -113,6 +113,8 @@ class SourceReport(Model):
     """Peers connected now."""
     reconnects: int = 0
     messages: int = 0
+    hung_up: bool = False
+    """Somebody was there, and left without a message: it has another kind of socket than we expect, most likely."""
 
 
 class Status(Model):

@@ -110,6 +110,7 @@ class Source:
                 connected=watch.connected,
                 reconnects=max(0, watch.ever - 1) if not self.config.bind else 0,
                 messages=messages,
+                hung_up=watch.ever > 0 and not watch.connected and not messages,
             )
             for address, watch, messages in zip(self.addresses, self._watches, self._messages, strict=True)
         ]

@@ -7,7 +7,7 @@ import pytest
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.console import CLEAR, Reporter
-from bluesky_streamdet.streaming.messages import LedgerReport, Status
+from bluesky_streamdet.streaming.messages import LedgerReport, SourceReport, Status
 from tests.unit.service.fakes import running
 
 IDLE = Status(detector="eiger")
@@ -94,3 +94,13 @@ def test_a_terminal_shows_one_line_in_place(clock: Clock) -> None:
 
     assert text.count(f"{CLEAR}12:00:00 running   one") == 1
     assert text.count("\n") == 4
+
+
+def test_names_a_sender_that_hangs_up_once(clock: Clock) -> None:
+    source = SourceReport(endpoint="tcp://detector:9999", hung_up=True)
+    strange = IDLE.model_copy(update={"sources": [source]})
+
+    lines = shown(io.StringIO(), clock, (0, IDLE), (1, strange), (2, strange))
+    assert lines == [
+        "12:00:00 tcp://detector:9999 hangs up: it may need the other kind of source.socket, pull or sub",
+    ]
