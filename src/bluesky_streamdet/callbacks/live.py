@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ class Options(TypedDict, total=False):
     show: Surface | None
 
 
-class Live(FrameDocuments):
+class Live(FrameDocuments, ABC):
     """What live plots have in common. They say what they take, by `take`, and what it looks like, by `picture`.
 
     Both are called in the thread of the plot, which begins with a run and ends after it; `close` waits for that.
@@ -116,13 +117,13 @@ class Live(FrameDocuments):
 
     # What subclasses say.
 
+    @abstractmethod
     def take(self, shot: Shot) -> None:
         """Take frames in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def picture(self) -> Picture | None:
         """What has been taken in, to be drawn; None for nothing."""
-        raise NotImplementedError
 
     def title(self, shot: Shot) -> str:
         """Which event it is, and how many were skipped or missed before."""

@@ -94,7 +94,13 @@ def announce_until_complete(
     flush_period : float, optional
         Seconds between announcements.
     """
-    flyers: list[Any] = list(detectors)
+    yield from announce_while(detectors, detectors, stream_name, flush_period)
+
+
+def announce_while(
+    flyers: Sequence[Any], detectors: Sequence[Any], stream_name: str, flush_period: float
+) -> MsgGenerator:
+    """Announce frames of the detectors until `flyers`, which may be others, have completed; as above."""
     simulated = yield from is_simulated()
     done = None
     group = ""
@@ -106,7 +112,7 @@ def announce_until_complete(
         yield from bps.checkpoint()
         done = yield from bps.wait(group=group, timeout=flush_period, error_on_timeout=False)
         done = True if simulated else done
-        yield from bps.collect(*flyers, name=stream_name)
+        yield from bps.collect(*detectors, name=stream_name)
 
 
 def is_simulated() -> Generator[Msg, Any, bool]:

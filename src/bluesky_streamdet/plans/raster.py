@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.protocols import Flyable, Readable
-from bluesky.utils import plan, short_uid
+from bluesky.utils import plan
 
-from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, is_simulated, prepare_all
+from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, announce_while, prepare_all
 
 
 class GridRow(NamedTuple):
@@ -129,16 +129,6 @@ def _fly_row(detectors: Sequence[Any], stage: Any, row: GridRow, stream_name: st
     yield from bps.mv(stage.y, row.y)
     yield from bps.prepare(stage, row, wait=True)
     yield from bps.kickoff(stage, wait=True)
-    simulated = yield from is_simulated()
-    done = None
-    group = ""
-    while not done:
-        if done is None:
-            group = short_uid(label="row")
-            yield from bps.complete(stage, group=group, wait=False)
-        yield from bps.checkpoint()
-        done = yield from bps.wait(group=group, timeout=flush_period, error_on_timeout=False)
-        done = True if simulated else done
-        yield from bps.collect(*detectors, name=stream_name)
+    yield from announce_while([stage], detectors, stream_name, flush_period)
     yield from bps.collect(stage, name="positions")
     yield from bps.checkpoint()

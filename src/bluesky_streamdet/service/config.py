@@ -15,6 +15,7 @@ the place, the value and the values that are allowed.
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -74,18 +75,18 @@ class ServedDetector(PlaneConfig):
     watch: WatchConfig = WatchConfig()
 
     @property
+    @abstractmethod
     def kind(self) -> str:
         """What kind of detector it is, in a word."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def origin(self) -> str:
         """Where frames come from, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def data_plane(self, *, again: bool = False) -> PlaneConfig:
         """The part that the data plane has to know. again: it takes the place of one that died."""
-        raise NotImplementedError
 
 
 class DetectorConfig(ServedDetector, DataPlaneConfig):
