@@ -65,13 +65,31 @@ OUTPUTS: dict[str, OutputFormat] = {
 """A receiver unpickles what the last two send, and has to trust who sends it; nothing here ever does."""
 
 
+class Picture(NamedTuple):
+    """What a detector's simulator sends when nobody has chosen: (rows, columns), pixel type, payload encoding.
+
+    encoding: None for bslz4 where its library is installed.
+    """
+
+    shape: tuple[int, int] = (1065, 1030)
+    dtype: str = "uint32"
+    encoding: str | None = None
+
+
 class DetectorRow(NamedTuple):
-    """One detector: what it speaks, and where it usually sends."""
+    """One detector: what it speaks, and where it usually sends.
+
+    picture: of its simulator. transforms: what is done to its frames when nobody has chosen, by the names of
+    `TRANSFORMS`. modules: how many sockets carry each a part of every frame, on ports that follow `port`.
+    """
 
     description: str
     codec: str
     port: int
     socket: Literal["pull", "sub"] = "pull"
+    picture: Picture = Picture()
+    transforms: tuple[str, ...] = ()
+    modules: int = 1
 
 
 DETECTORS: dict[str, DetectorRow] = {

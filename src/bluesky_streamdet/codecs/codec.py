@@ -8,7 +8,7 @@ before the size has been checked.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -83,8 +83,8 @@ def checked_format(
         raise MalformedMessage("impossible shape", f"{shape[: MOST_DIMENSIONS + 1]}")
     if dtype not in DTYPES:
         raise MalformedMessage("unknown pixel type", f"{dtype!r}; known are {', '.join(DTYPES)}")
-    if encoding not in (RAW, BSLZ4):
-        raise MalformedMessage("unknown compression", f"{encoding!r}; known are {RAW}, {BSLZ4}")
+    if encoding not in PAYLOAD_CHECKS:
+        raise MalformedMessage("unknown compression", f"{encoding!r}; known are {', '.join(PAYLOAD_CHECKS)}")
     type_string = DTYPES[dtype]
     nbytes = math.prod(shape) * np.dtype(type_string).itemsize
     if nbytes > LARGEST_FRAME:
@@ -105,14 +105,20 @@ def check_payload(form: FrameFormat, parts: Sequence[Buffer]) -> None:
     """Check number and lengths of the payload parts. Raises `MalformedMessage`."""
     if len(parts) != form.parts:
         raise MalformedMessage("wrong number of parts", f"{len(parts)} of payload instead of {form.parts}")
-    wanted, compressed = form.nbytes // form.parts, form.encoding == BSLZ4
+    wanted, itemsize, check = form.nbytes // form.parts, int(form.dtype[2:]), PAYLOAD_CHECKS[form.encoding]
     for part in parts:
-        if compressed:
-            bslz4.verify(part, wanted, int(form.dtype[2:]))
-        elif (size := memoryview(part).nbytes) != wanted:
-            raise MalformedMessage(
-                "payload too short" if size < wanted else "payload too long", f"{size} of {wanted} bytes"
-            )
+        check(part, wanted, itemsize)
+
+
+def _is_whole(part: Buffer, nbytes: int, itemsize: int) -> None:
+    if (size := memoryview(part).nbytes) != nbytes:
+        raise MalformedMessage(
+            "payload too short" if size < nbytes else "payload too long", f"{size} of {nbytes} bytes"
+        )
+
+
+PAYLOAD_CHECKS: dict[str, Callable[[Buffer, int, int], None]] = {RAW: _is_whole, BSLZ4: bslz4.verify}
+"""For each encoding: raises `MalformedMessage` if a part can't be so many decoded bytes, of items of so many bytes."""
 
 
 def check_number(number: int, what: str) -> int:

@@ -17,8 +17,16 @@ from typing_extensions import Buffer
 
 BSLZ4 = "bslz4"
 """Bitshuffle and LZ4 in the form of HDF5's filter 32008: a 12-byte header, then the blocks."""
+LZ4 = "lz4"
+"""LZ4 in the form of HDF5's filter 32004: a 12-byte header, then the blocks."""
 RAW = "none"
 """Bytes of a C-contiguous array."""
+CBF = "cbf"
+"""A whole CBF image, its pixels compressed by byte offsets. No HDF5 filter reads it."""
+MONO12P = "mono12p"
+"""Two pixels of twelve bits in three bytes. No HDF5 filter reads it."""
+STORABLE = frozenset({RAW, BSLZ4, LZ4})
+"""Encodings that a file keeps as they travelled. Others are decoded on the way."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class FrameFormat:
 
     shape: of the whole frame, slowest axis first, such as (rows, columns).
     dtype: NumPy's type string with byte order, such as "<u2".
-    encoding: `RAW` or `BSLZ4`, of each part.
+    encoding: of each part, such as `RAW` or `BSLZ4`.
     chunk: shape of what one part holds; the parts follow one another along the first axis.
     scalars: what comes with each frame besides its payload.
     """
