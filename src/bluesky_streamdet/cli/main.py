@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "plot": "Draw the runs of another process as they are measured.",
     "inspect": "Say what a file holds, and whether it can be trusted.",
     "detectors": "List the detectors that are known.",
+    "config": "Configuration files: schema for editors, check, conversion of old ones.",
+    "doctor": "Say what would keep a detector's service from working, and how to mend it.",
     "xspress3": "Xspress3: stream from its SDK or a simulation, steer it, serve it over Tango.",
 }
 """What each command does, in one line; it is the function of that name in the file of that name, or that file's `app`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def serve(
-    config: Annotated[str, typer.Argument(help="a YAML file, or the name of a detector (see `streamdet detectors`)")],
+    config: Annotated[
+        str | None, typer.Argument(help="a YAML file, or the name of a detector (see `streamdet detectors`)")
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="of the detector in the file, if it has several")] = None,
     endpoint: Annotated[
         str | None,
@@ -28,13 +31,12 @@ def serve(
     """
     import asyncio
     import logging
-    import os
 
     # Before NumPy's friends start: threads that wait for work by turning would take the data plane's processor.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from bluesky_streamdet.service.console import run
 
-    chosen = _configuration(config, name, endpoint, directory)
+    chosen = configuration(config, name, endpoint, directory)
     if port is not None:
         chosen.rest.port = port
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -42,12 +44,19 @@ def serve(
     asyncio.run(run(chosen, sys.stdout))
 
 
-def _configuration(config: str, name: str | None, endpoint: str | None, directory: Path | None) -> DetectorConfig:
+def configuration(
+    config: str | None, name: str | None, endpoint: str | None = None, directory: Path | None = None
+) -> DetectorConfig:
     """From a file, or a row of the catalog. Raises `ConfigError`; `typer.BadParameter` for options that don't fit."""
     from bluesky_streamdet.catalog import DETECTORS
     from bluesky_streamdet.core.errors import ConfigError
-    from bluesky_streamdet.service.config import for_row, load
+    from bluesky_streamdet.service.compat.detectors_yaml import VARIABLE
+    from bluesky_streamdet.service.config import for_environment, for_row, load
 
+    if config is None:
+        if VARIABLE in os.environ:
+            return for_environment()
+        raise typer.BadParameter(f"say which detector: a YAML file, or a name of the catalog; {VARIABLE} is not set.")
     path = Path(config)
     if path.is_file():
         if endpoint is not None or directory is not None:

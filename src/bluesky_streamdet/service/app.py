@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from bluesky_streamdet import __version__
 from bluesky_streamdet.service import metrics, problems, reference, routes
 from bluesky_streamdet.service.control import Control
-from bluesky_streamdet.service.gate import Gate
+from bluesky_streamdet.service.gate import Gate, WithKey
 from bluesky_streamdet.service.keys import ApiKey
 from bluesky_streamdet.service.supervisor import Supervisor
 
@@ -37,7 +37,8 @@ def create_app(supervisor: Supervisor, key: ApiKey) -> FastAPI:
     app.include_router(routes.router)
     _add_pages(app, supervisor)
     problems.install(app)
-    app.add_middleware(Gate, key=key, names=[supervisor.config.rest.host, *supervisor.config.rest.allowed_hosts])
+    rest = supervisor.config.rest
+    app.add_middleware(Gate, admission=WithKey(key), names=[rest.host, *rest.allowed_hosts])
     return app
 
 

@@ -25,6 +25,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bluesky_streamdet.catalog import CODECS, DETECTORS
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service import yamlfile
+from bluesky_streamdet.service.compat import detectors_yaml
+from bluesky_streamdet.service.compat.config import CompatConfig
 from bluesky_streamdet.service.wording import Place, in_words
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig, Section
 
@@ -72,6 +74,7 @@ class ServedDetector(PlaneConfig):
     SERVICE: ClassVar[str] = "bluesky_streamdet.service"
 
     rest: RestConfig = RestConfig()
+    compat: CompatConfig | None = None
     watch: WatchConfig = WatchConfig()
 
     @property
@@ -92,7 +95,7 @@ class ServedDetector(PlaneConfig):
 class DetectorConfig(ServedDetector, DataPlaneConfig):
     """A detector that sends. `type` is a row of `catalog.DETECTORS`, which gives `codec` and `source.socket`."""
 
-    type: str
+    type: str = Field(json_schema_extra={"enum": list(DETECTORS)})
 
     @property
     def kind(self) -> str:
@@ -163,12 +166,43 @@ def load(
     model: the kind of detector that it has to be.
     """
     document = yamlfile.read(path)
+    if detectors_yaml.is_old(document.values):
+        return _from_old(document, name, environ, model)
     values = document.values if isinstance(document.values, dict) else {"detectors": document.values}
     detectors = values.get("detectors")
     if isinstance(detectors, dict) and detectors:
         name = _choice(path, name, [str(one) for one in detectors])
         values = {**values, "detectors": {name: detectors[name]}}
     return validated(values, name or "", environ, document.place, model)
+
+
+def names(path: Path) -> list[str]:
+    """The detectors of a file. Raises `ConfigError`."""
+    values = yamlfile.read(path).values
+    detectors = values.get("detectors", values) if isinstance(values, dict) else None
+    if not isinstance(detectors, dict) or not detectors:
+        raise ConfigError(f"{path} holds no detectors.", "Write them under `detectors:`, each with a name and a type.")
+    return [str(name) for name in detectors]
+
+
+def _from_old(document: yamlfile.Document, name: str | None, environ: Mapping[str, str], model: type[Kind]) -> Kind:
+    """Detector `name` of the stream receiver's own file."""
+    name = _choice(document.path, name, [str(one) for one in document.values])
+    old = detectors_yaml.with_environment(document.values[name], environ)
+    values = {"detectors": {name: detectors_yaml.convert(name, old, document.place)}}
+    return validated(values, name, environ, detectors_yaml.old_place(document.place), model)
+
+
+def for_environment(environ: Mapping[str, str] = os.environ) -> DetectorConfig:
+    """The detector that `DETECTOR_CONFIG` describes, as the stream receiver handed it on. Raises `ConfigError`."""
+    variable, name = detectors_yaml.VARIABLE, "detector"
+
+    def place(_: object) -> str:
+        return f"the environment variable {variable}"
+
+    old = detectors_yaml.with_environment({}, environ)
+    values = {"detectors": {name: detectors_yaml.convert(name, old, place)}}
+    return validated(values, name, environ, place)
 
 
 def for_row(

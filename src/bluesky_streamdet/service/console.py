@@ -66,11 +66,20 @@ def greeting(service: Service) -> list[str]:
         f"files     {config.files.directory}",
         *(f"output    {output.name}: {output.kind} {output.address}" for output in status.outputs),
         *([] if status.monitor is None else [f"monitor   {status.monitor}"]),
+        *_compat(service),
     ]
     if key is None or key.file is None:
         return [*lines, f"page      {service.url}/", "API key   the one that was configured", ""]
     # Behind #, as a browser sends that to nobody, and no log holds it.
     return [*lines, f"page      {service.url}/#key={key.text}", f"API key   {key.text} (in {key.file})", ""]
+
+
+def _compat(service: Service) -> list[str]:
+    compat = service.config.compat
+    if compat is None:
+        return []
+    where = f"http://{compat.host}:{service.compat_port}"
+    return [f"compat    {where} answers as the old {compat.dialect} did, without a key, to {', '.join(compat.allow)}"]
 
 
 async def _watch(board: StatusBoard, reporter: Reporter) -> None:

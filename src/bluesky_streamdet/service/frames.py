@@ -94,6 +94,11 @@ def encode(name: str, report: FrameReport, parts: Sequence[bytes], factor: int) 
     return FORMS[name].encode(_decoded(report, parts), factor)
 
 
+def pixels_of(report: FrameReport, parts: Sequence[bytes], factor: int) -> NDArray[Any]:
+    """The pixels of a frame, means of blocks of `factor` x `factor`. Raises `MalformedMessage` or `MissingLibrary`."""
+    return _smaller(_decoded(report, parts).pixels, factor)
+
+
 def _decoded(report: FrameReport, parts: Sequence[bytes]) -> Latest:
     record = b""
     if report.scalars:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -30,12 +30,40 @@ KEY_PROTOCOL = "streamdet.key."
 end, percent-encoded."""
 
 
-class Gate:
-    """ASGI middleware. names: hosts by which clients may call this service, besides plain addresses and "localhost"."""
+Admission = Callable[[Scope, Headers], None]
+"""Raises `StreamdetError` or `Refusal` for a client that may not do what it asks."""
 
-    def __init__(self, app: ASGIApp, key: ApiKey, names: Iterable[str] = ()) -> None:
-        self._app = app
+
+class WithKey:
+    """Reading from this machine for all, everything else for those who have the key."""
+
+    def __init__(self, key: ApiKey) -> None:
         self._key = key
+
+    def __call__(self, scope: Scope, headers: Headers) -> None:
+        reading = scope["type"] == "websocket" or scope["method"] in READING
+        near = (client := address_of(scope)) is not None and client.is_loopback
+        if reading and (near or scope["path"] in OPEN_PATHS):
+            return
+        key = _key_of(headers)
+        if key is None or not self._key.fits(key):
+            raise Unauthorised(
+                "The API key is missing." if key is None else "The API key is not the one of this service.",
+                f"Send it as `Authorization: Bearer KEY`; clients take it from {VARIABLE}, or from the file that the "
+                "service names at its start.",
+            )
+
+
+class Gate:
+    """ASGI middleware.
+
+    admission: who may do what. names: hosts by which clients may call this service, besides plain addresses and
+    "localhost".
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission, names: Iterable[str] = ()) -> None:
+        self._app = app
+        self._admission = admission
         own = {"localhost", socket.gethostname(), socket.getfqdn()}
         self._names = frozenset(name.lower() for name in (*own, *names))
 
@@ -60,16 +88,7 @@ class Gate:
     def _check(self, scope: Scope, headers: Headers) -> None:
         self._check_names(headers)
         _check_length(headers)
-        reading = scope["type"] == "websocket" or scope["method"] in READING
-        if reading and (scope["path"] in OPEN_PATHS or _is_near(scope)):
-            return
-        key = _key_of(headers)
-        if key is None or not self._key.fits(key):
-            raise Unauthorised(
-                "The API key is missing." if key is None else "The API key is not the one of this service.",
-                f"Send it as `Authorization: Bearer KEY`; clients take it from {VARIABLE}, or from the file that the "
-                "service names at its start.",
-            )
+        self._admission(scope, headers)
 
     def _check_names(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -108,15 +127,14 @@ def _too_large() -> Refusal:
     return Refusal(413, "too_large", f"The body is larger than {LARGEST_BODY} bytes.", "Frames do not travel this way.")
 
 
-def _is_near(scope: Scope) -> bool:
-    """Whether the client is on this machine."""
+def address_of(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Where the client is; None for one that has no address."""
     client = scope.get("client")
     try:
         address = ipaddress.ip_address(client[0] if client else "")
     except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_address(name: str) -> bool:

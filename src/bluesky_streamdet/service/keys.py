@@ -51,6 +51,17 @@ def make(port: int, configured: Path | None = None, environ: Mapping[str, str] =
     return key
 
 
+def origin(configured: Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Where a service will have its key from, in words. Raises `ConfigError` for a key that can't be used."""
+    if VARIABLE in environ:
+        _checked(environ[VARIABLE], f"The environment variable {VARIABLE}")
+        return f"from {VARIABLE}"
+    if configured is not None:
+        _checked(_configured(configured), f"The file {configured}")
+        return f"from {configured}"
+    return f"a new one at each start, in {_folders(environ)[0]}"
+
+
 def find(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """The key for the service at `url`: from the environment, or a file on this machine; None when there is neither."""
     if VARIABLE in environ:

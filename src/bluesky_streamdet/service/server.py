@@ -9,11 +9,14 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
+from fastapi import FastAPI
 
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.app import create_app
-from bluesky_streamdet.service.config import RestConfig, ServedDetector
+from bluesky_streamdet.service.compat import app as compat
+from bluesky_streamdet.service.config import ServedDetector
+from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.keys import ApiKey
 from bluesky_streamdet.service.supervisor import Supervisor
 
@@ -34,9 +37,10 @@ class Service:
         self.config = config
         self.supervisor = supervisor or Supervisor(config)
         self.port = config.rest.port
+        self.compat_port = config.compat.port if config.compat is not None else None
         self.key: ApiKey | None = None
-        self._server: _Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._listeners: list[socket.socket] = []
+        self._servers: list[tuple[_Server, asyncio.Task[None]]] = []
 
     @property
     def url(self) -> str:
@@ -47,33 +51,46 @@ class Service:
 
     async def start(self) -> None:
         """Start everything. Raises `AddressTaken`, `ConfigError`, or what the data plane met at its start."""
-        listener = _listen(self.config.rest)
+        config = self.config
         try:
-            self.port = listener.getsockname()[1]
-            self.key = keys.make(self.port, self.config.rest.api_key_file)
+            self.port = self._listen(config.rest.host, config.rest.port, "rest.port, or --port")
+            if config.compat is not None:
+                self.compat_port = self._listen(config.compat.host, config.compat.port, "compat.port")
+            self.key = keys.make(self.port, config.rest.api_key_file)
             await self.supervisor.start()
-            self._server = _Server(
-                uvicorn.Config(
-                    create_app(self.supervisor, self.key),
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    timeout_graceful_shutdown=GRACE,
-                )
-            )
-            self._serving = asyncio.create_task(self._server.serve([listener]), name="web server")
+            self._serve(create_app(self.supervisor, self.key))
+            if config.compat is not None:
+                control, board = Control(self.supervisor), self.supervisor.board
+                self._serve(compat.create_app(config.compat, control, board, config.rest.allowed_hosts))
         except BaseException:
-            listener.close()
+            for listener in self._listeners:
+                listener.close()
             raise
 
     async def close(self) -> None:
-        """Drain the data plane, while the status can still be read; then end the server."""
+        """Drain the data plane, while the status can still be read; then end the servers."""
         await self.supervisor.close()
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await self._serving
+        for server, _ in self._servers:
+            server.should_exit = True
+        for _, serving in self._servers:
+            await serving
         if self.key is not None:
             self.key.remove()
+
+    def _listen(self, host: str, port: int, setting: str) -> int:
+        """Open the next port, and return its number."""
+        listener = _listen(host, port, setting)
+        self._listeners.append(listener)
+        return listener.getsockname()[1]
+
+    def _serve(self, app: FastAPI) -> None:
+        """Serve `app` on the port that was opened for it, in the same order."""
+        listener = self._listeners[len(self._servers)]
+        settings = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE
+        )
+        server = _Server(settings)
+        self._servers.append((server, asyncio.create_task(server.serve([listener]), name="web server")))
 
     async def __aenter__(self) -> Service:
         try:
@@ -95,22 +112,22 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listen(rest: RestConfig) -> socket.socket:
-    """A bound socket. Raises `AddressTaken` or `ConfigError`."""
-    family = socket.AF_INET6 if ":" in rest.host else socket.AF_INET
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    """A bound socket. setting: what to change when the port is taken. Raises `AddressTaken` or `ConfigError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, as asyncio sends small answers at once only on sockets that say they are TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((rest.host, rest.port))
+        listener.bind((host, port))
         # Here already, as two services may bind the same port with the option above, but not listen.
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if isinstance(error, PermissionError) or error.errno is None or isinstance(error, socket.gaierror):
-            raise ConfigError(f"The service can't listen on {rest.host}:{rest.port}: {error.strerror}.") from error
+            raise ConfigError(f"The service can't listen on {host}:{port}: {error.strerror}.") from error
         raise AddressTaken(
-            f"The port {rest.port} on {rest.host} is in use, by another service most likely.",
-            f"`ss -ltnp 'sport = :{rest.port}'` shows who has it. Choose another by rest.port, or --port.",
+            f"The port {port} on {host} is in use, by another service most likely.",
+            f"`ss -ltnp 'sport = :{port}'` shows who has it. Choose another by {setting}.",
         ) from error
     return listener

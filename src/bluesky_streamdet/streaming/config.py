@@ -95,6 +95,7 @@ class FileConfig(Section):
     filled in. stream_names: whether the stream may name its file (inside the directory all the same).
     replace: whether an existing file may be overwritten by a series that the stream started.
     flush_seconds: at most so long after a frame has been written can others read it.
+    dataset: path at which readers of older files look for the frames, besides where they are; None for none.
     """
 
     directory: Path = Path("data")
@@ -102,6 +103,7 @@ class FileConfig(Section):
     stream_names: bool = False
     replace: bool = False
     flush_seconds: float = Field(default=0.1, ge=0)
+    dataset: str | None = Field(default=None, pattern=r"^(/[A-Za-z0-9_.-]+){2,}$")
 
 
 class PlaneConfig(Section):

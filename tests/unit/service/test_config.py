@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from bluesky_streamdet.cli.main import main
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service.config import for_row, load
 
@@ -164,3 +166,21 @@ def test_a_row_of_the_catalog_can_be_served_without_a_file() -> None:
 def test_an_unknown_row_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="The catalog has: eiger, stins"):
         for_row("eigre", environ={})
+
+
+def test_the_schema_is_one_that_editors_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "schema"]) == 0
+
+    schema = json.loads(capsys.readouterr().out)
+    assert "detectors" in schema["properties"]
+    assert "eiger" in str(schema["$defs"]["DetectorConfig"]["properties"]["type"])
+
+
+def test_the_check_goes_through_all_detectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, TWO.replace("socket: sub", "socket: su"))
+
+    assert main(["config", "check", str(path)]) == 2
+    said = capsys.readouterr()
+    assert "eiger1: eiger, from tcp://10.0.0.5:9999" in said.out
+    assert f"{path}, line 12: detectors.other.source.socket is 'su'; allowed: 'pull'" in said.err
+    assert main(["config", "check", str(path), "eiger1"]) == 0

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from bluesky_streamdet.service.gate import LARGEST_BODY, Gate
+from bluesky_streamdet.service.gate import LARGEST_BODY, Gate, WithKey
 from tests.unit.service.conftest import KEY
 from tests.unit.service.fakes import FakeSupervisor
 
@@ -108,7 +108,7 @@ async def test_a_websocket_of_a_foreign_page_is_closed_unopened(headers: dict[st
 
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "websocket", "path": "/api/v1/events", "client": ("127.0.0.1", 1), "headers": encoded}
-    await Gate(never, KEY)(scope, never, send)  # type: ignore[arg-type]
+    await Gate(never, WithKey(KEY))(scope, never, send)  # type: ignore[arg-type]
 
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
@@ -124,6 +124,6 @@ async def test_a_websocket_from_elsewhere_brings_its_key_as_a_protocol(key: str,
 
     headers = [(b"host", b"localhost"), (b"sec-websocket-protocol", f"streamdet, streamdet.key.{key}".encode())]
     scope = {"type": "websocket", "path": "/api/v1/events", "client": ("10.0.0.9", 1), "headers": headers}
-    await Gate(application, KEY)(scope, ignore, ignore)  # type: ignore[arg-type]
+    await Gate(application, WithKey(KEY))(scope, ignore, ignore)  # type: ignore[arg-type]
 
     assert bool(asked) == opened

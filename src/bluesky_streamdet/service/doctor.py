@@ -1,0 +1,208 @@
+"""What would keep a detector's service from working, looked for before anybody waits for frames.
+
+Each check is a function of the configuration and gives findings; none changes anything but for a small file that it
+removes again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from bluesky_streamdet.core.errors import ConfigError, MissingLibrary
+from bluesky_streamdet.service import keys
+from bluesky_streamdet.service.config import DetectorConfig
+from bluesky_streamdet.streaming import trial
+from bluesky_streamdet.transforms import bslz4
+
+PATIENCE = 2.0
+"""Seconds for a detector to answer."""
+LITTLE_SPACE = 10 << 30
+SKEW = 1.0
+"""Seconds by which clocks may differ."""
+
+
+class Verdict(StrEnum):
+    FINE = "fine"
+    DOUBTFUL = "doubtful"
+    BAD = "bad"
+
+
+class Finding(NamedTuple):
+    """What was found, and how to mend it if it is not fine."""
+
+    verdict: Verdict
+    what: str
+    hint: str = ""
+
+
+def examine(config: DetectorConfig) -> Iterator[Finding]:
+    """All findings, in the order in which one would mend them."""
+    for check in CHECKS:
+        yield from check(config)
+
+
+def _ports(config: DetectorConfig) -> Iterator[Finding]:
+    """The ports that the service will listen on."""
+    wanted = {"rest.port": (config.rest.host, config.rest.port)}
+    if config.compat is not None:
+        wanted["compat.port"] = (config.compat.host, config.compat.port)
+    addresses = {f"outputs.{one.name}": one.address for one in config.outputs}
+    if config.monitor is not None:
+        addresses["monitor"] = config.monitor
+    for setting, address in addresses.items():
+        parts = urlsplit(address)
+        if parts.scheme == "tcp":
+            host = parts.netloc.rpartition(":")[0]
+            wanted[setting] = ("0.0.0.0" if host == "*" else host, parts.port or 0)  # noqa: S104, tried only
+    if config.source.bind:
+        for endpoint in config.source.endpoints:
+            parts = urlsplit(endpoint)
+            wanted["source.endpoints"] = (parts.hostname or "0.0.0.0", parts.port or 0)  # noqa: S104
+    for setting, (host, port) in wanted.items():
+        yield _port(setting, host, port)
+
+
+def _port(setting: str, host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            return Finding(
+                Verdict.BAD,
+                f"{setting}: {host}:{port} can't be listened on: {error.strerror}",
+                f"`ss -ltnp 'sport = :{port}'` shows who has it: this service already? Or change {setting}.",
+            )
+    return Finding(Verdict.FINE, f"{setting}: {host}:{port} is free" if port else f"{setting}: any port that is free")
+
+
+def _detector(config: DetectorConfig) -> Iterator[Finding]:
+    """Whether somebody listens where frames should come from."""
+    if config.source.bind:
+        return
+    for endpoint in config.source.endpoints:
+        parts = urlsplit(endpoint)
+        if parts.scheme != "tcp" or parts.hostname is None:
+            continue
+        try:
+            socket.create_connection((parts.hostname, parts.port or 0), PATIENCE).close()
+        except socket.gaierror:
+            hint = "Mend the name in source.endpoints, or the name server."
+            yield Finding(Verdict.BAD, f"no machine is called {parts.hostname}", hint)
+        except OSError as error:
+            reason = error.strerror or f"no answer within {PATIENCE:g} s"
+            hint = "Is the detector on, and its stream enabled? The service waits for it, so it may come later."
+            yield Finding(Verdict.DOUBTFUL, f"nobody sends at {endpoint}: {reason}", hint)
+        else:
+            yield Finding(Verdict.FINE, f"somebody sends at {endpoint}")
+
+
+def _directory(config: DetectorConfig) -> Iterator[Finding]:
+    """Whether files can be written where they should go, and be read by others."""
+    directory = config.files.directory
+    existing = next(one for one in (directory, *directory.parents) if one.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        hint = f"`sudo chown {os.getuid()} {existing}`, or change files.directory."
+        yield Finding(Verdict.BAD, f"{existing} can't be written to by this user", hint)
+        return
+    if existing != directory:
+        yield Finding(Verdict.FINE, f"{directory} will be made in {existing}")
+    try:
+        trial.write_and_read(existing)
+    except OSError as error:
+        hint = "On network file systems without locks, set HDF5_USE_FILE_LOCKING=FALSE for writer and readers."
+        yield Finding(Verdict.BAD, f"no file in {existing} can be written and read at once: {error}", hint)
+        return
+    yield Finding(Verdict.FINE, f"a file in {existing} was written, and read while it was open")
+    yield _space(existing)
+    yield _readable(existing)
+
+
+def _space(directory: Path) -> Finding:
+    free = shutil.disk_usage(directory).free
+    text = f"{free / 1e9:,.0f} GB free in {directory}"
+    return Finding(Verdict.FINE, text) if free > LITTLE_SPACE else Finding(Verdict.DOUBTFUL, text, "Make room.")
+
+
+def _readable(directory: Path) -> Finding:
+    """Whether Tiled, which seldom runs as the same user, gets at the files."""
+    for folder in (directory, *directory.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            return Finding(
+                Verdict.DOUBTFUL,
+                f"{folder} is closed to other users, so that a Tiled server of another user can't read",
+                f"Put that user into the group {folder.stat().st_gid}, or `chmod o+x {folder}`.",
+            )
+    return Finding(Verdict.FINE, f"{directory} can be reached by other users, such as Tiled's")
+
+
+def _libraries(config: DetectorConfig) -> Iterator[Finding]:
+    for name in trial.missing_filters():
+        yield Finding(Verdict.BAD, f"HDF5 has no filter {name}", "`pip install --force-reinstall hdf5plugin`")
+    try:
+        bslz4.encode(trial.PIXELS)
+    except MissingLibrary as error:
+        yield Finding(Verdict.DOUBTFUL, error.message, error.hint)
+    else:
+        yield Finding(Verdict.FINE, "compression: HDF5's filters and the library bitshuffle are there")
+
+
+def _clock(config: DetectorConfig) -> Iterator[Finding]:
+    """Whether this machine's clock is kept right, and agrees with that of the data directory."""
+    synchronized = _synchronized()
+    if synchronized is False:
+        yield Finding(Verdict.DOUBTFUL, "the clock is not synchronized", "`timedatectl set-ntp true`, or run chrony.")
+    elif synchronized:
+        yield Finding(Verdict.FINE, "the clock is synchronized")
+    directory = next(one for one in (config.files.directory, *config.files.directory.parents) if one.exists())
+    try:
+        skew = trial.clock_skew(directory, time.time())
+    except OSError:
+        return  # That nothing can be written there has been said.
+    if abs(skew) > SKEW:
+        hint = "Synchronize both machines; the times in files and of files won't agree."
+        yield Finding(Verdict.DOUBTFUL, f"the clock of {directory} differs by {skew:+.1f} s", hint)
+
+
+def _synchronized() -> bool | None:
+    """What the kernel knows of its clock; None where it can't be asked. Source: adjtimex(2)."""
+    size, status_offset, not_synchronized = 256, 40, 0x40
+    try:
+        buffer = ctypes.create_string_buffer(size)
+        if ctypes.CDLL(None).adjtimex(buffer) < 0:
+            return None
+    except (OSError, AttributeError):
+        return None
+    status = ctypes.c_int.from_buffer(buffer, status_offset).value
+    return not status & not_synchronized
+
+
+def _key(config: DetectorConfig) -> Iterator[Finding]:
+    try:
+        where = keys.origin(config.rest.api_key_file)
+    except ConfigError as error:
+        yield Finding(Verdict.BAD, error.message, error.hint)
+        return
+    yield Finding(Verdict.FINE, f"API key: {where}")
+
+
+CHECKS: tuple[Callable[[DetectorConfig], Iterator[Finding]], ...] = (
+    _ports,
+    _detector,
+    _directory,
+    _libraries,
+    _clock,
+    _key,
+)
