@@ -1,6 +1,11 @@
 """How the pages are built: `make docs`."""
 
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from bluesky_streamdet.catalog import CODECS, DETECTORS
 
 project = "bluesky-streamdet"
 author = "bluesky-streamdet contributors"
@@ -11,8 +16,24 @@ extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
+exclude_patterns = ["_*.md"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
+
+
+def _write_table_of_detectors(app: Sphinx) -> None:
+    """What the catalogue holds, as a page that cannot be out of date."""
+    rows = [
+        f"| `{name}` | {row.description} | {CODECS[row.codec].description} | "
+        f"{row.port if row.modules == 1 else f'{row.port} to {row.port + row.modules - 1}'} | {row.socket.upper()} |"
+        for name, row in DETECTORS.items()
+    ]
+    table = "| name | detector | what it speaks | port | socket |\n| --- | --- | --- | --- | --- |\n" + "\n".join(rows)
+    (Path(app.srcdir) / "_detectors.md").write_text(table + "\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", _write_table_of_detectors)

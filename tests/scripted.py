@@ -23,6 +23,7 @@ from bluesky_streamdet.streaming.messages import (
     ArmRequest,
     DatasetReport,
     FrameReport,
+    FrameTotal,
     LatestFrame,
     LedgerReport,
     ScalarReport,
@@ -63,6 +64,7 @@ class ScriptedService:
         self.arms = True
         self.reachable = True
         self.calls: list[str] = []
+        self.parameters: dict[str, dict[str, Any]] = {}
         self.current: ScriptedSeries | None = None
         self.closed: dict[str, SeriesReport] = {}
         self.last: SeriesReport | None = None
@@ -240,8 +242,8 @@ class ScriptedSeries:
         with h5py.File(self._path, "r+", libver="latest", locking=False) as file:
             group = file[f"/entry/instrument/{self._service.detector}"]
             if keep is not None:
-                group["data"].resize(keep // self._event, axis=0)
-                group["sequence_number"].resize(keep, axis=0)
+                for name in ("data", "sequence_number"):
+                    group[name].resize(keep // self._event, axis=0)
             if self._service.behind:
                 late = self.numbers[-self._service.behind :]
                 file["/entry/late/data"] = np.stack([self._service.picture(number) for number in late])
@@ -262,13 +264,13 @@ class ScriptedSeries:
             maxshape=(None, *event, *shape),
             chunks=(1, *(1 for _ in event), *shape),
         )
-        self._scalars = {
-            one.name: group.create_dataset(
-                one.name, (0, *one.shape), one.dtype, maxshape=(None, *one.shape), chunks=(64, *one.shape)
-            )
-            for one in self._service.scalars
-        }
-        self._numbers = group.create_dataset("sequence_number", (0,), "u8", maxshape=(None,), chunks=(4096,))
+
+        def column(name: str, dtype: str, shape: tuple[int, ...] = ()) -> h5py.Dataset:
+            tail = (*event, *shape)
+            return group.create_dataset(name, (0, *tail), dtype, maxshape=(None, *tail), chunks=(64, *tail))
+
+        self._scalars = {one.name: column(one.name, one.dtype, one.shape) for one in self._service.scalars}
+        self._numbers = column("sequence_number", "u8")
         self._file["/entry/data/data"] = self._data
         if self._scalars:
             self._file["/entry/instrument/detector"] = group
@@ -279,16 +281,14 @@ class ScriptedSeries:
         assert self._file is not None
         ahead = self._service.ahead
         rows, event = max(0, visible), self._event
-        self._data.resize(-(-rows // event) + ahead, axis=0)
-        self._numbers.resize(rows + ahead, axis=0)
+        for dataset in (self._data, self._numbers, *self._scalars.values()):
+            dataset.resize(-(-rows // event) + ahead, axis=0)
         for row in range(rows):
             place = row if event == 1 else divmod(row, event)
             self._data[place] = self._service.picture(numbers[row])
-            self._numbers[row] = numbers[row]
-        for name, dataset in self._scalars.items():
-            dataset.resize(rows + ahead, axis=0)
-            for row in range(rows):
-                dataset[row] = self._service.scalar(name, numbers[row])
+            self._numbers[place] = numbers[row]
+            for name, dataset in self._scalars.items():
+                dataset[place] = self._service.scalar(name, numbers[row])
         self._file.flush()
 
 
@@ -325,6 +325,11 @@ class ScriptedClient:
     def abort(self, id: str) -> SeriesReport:
         return self._ended(id, "abort", Outcome.ABORTED)
 
+    def set_parameters(self, id: str, parameters: dict[str, Any]) -> SeriesReport:
+        self._service.check()
+        self._service.parameters.setdefault(id, {}).update(parameters)
+        return self.series(id)
+
     def _ended(
         self, id: str, call: str, outcome: Outcome, expected: int | None = None, keep: int | None = None
     ) -> SeriesReport:
@@ -360,6 +365,10 @@ class ScriptedClient:
         )
         scalars = {one.name: service.scalar(one.name, number) for one in service.scalars}
         return LatestFrame(header, service.picture(number), scalars)
+
+    def frame_total(self) -> FrameTotal:
+        header, pixels, _ = self.frame()
+        return FrameTotal(series=header.series, number=header.number, total=float(pixels.sum()))
 
     def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]:
         return self._service.subscribe(callback)

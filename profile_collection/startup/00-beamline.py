@@ -4,7 +4,7 @@
     overview()
     RE(count([eiger], 5))
     db[-1].primary.read()
-    RE(raster([xspress3], stage, 20, 30, 0.01)); region_map(db[-1], "Fe")
+    RE(raster([xspress3], stage, 20, 30, 0.01)); maps(db[-1], ["Fe"])
 
 The file is $STREAMDET_BEAMLINE, or beamline.yaml of this profile, which simulates everything. Frames and catalogue lie
 in $STREAMDET_FOLDER or in the file's `folder`, otherwise in a temporary folder that goes with the session.
@@ -16,6 +16,7 @@ from pathlib import Path
 from bluesky.callbacks import LiveTable  # noqa: F401
 from bluesky.plans import count, grid_scan, list_scan, rel_scan, scan  # noqa: F401
 
+from bluesky_streamdet.analysis import arrivals, images, ledgers, maps, numbers, spectra  # noqa: F401
 from bluesky_streamdet.beamline import Beamline, find, read
 from bluesky_streamdet.devices.xspress3.maps import region_map  # noqa: F401
 from bluesky_streamdet.plans import (  # noqa: F401

@@ -1,23 +1,29 @@
 """Every detector that this package receives, one row each.
 
 A detector that speaks a known format is one more row here. A new format is one more file in `codecs/` and one more line
-in `CODECS`. A detector of another package registers by the entry point group `bluesky_streamdet.detectors`.
+in `CODECS`. Other packages add theirs by entry points of the groups `bluesky_streamdet.detectors`, `….codecs` and
+`….transforms`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from importlib.metadata import entry_points
+from typing import Any, Literal, NamedTuple
 
-from bluesky_streamdet.codecs import dectris_v1, stins, xspress3, xspress3_pickled
+from bluesky_streamdet.codecs import array10, dectris_v1, dectris_v2, stins, xspress3, xspress3_pickled
 from bluesky_streamdet.codecs.codec import Decoder, Encoder
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.events import CBF, MONO12P, RAW
+from bluesky_streamdet.registry import Registry
+from bluesky_streamdet.transforms import flatfield, geometry, masks, modules, pixels, tot
 
 
 class Codec(NamedTuple):
     """Both directions of a wire format.
 
     output: key in `OUTPUTS` of what outputs send when nobody has chosen. by_choice: whether it has to be asked for, and
-    is never taken because a message looks like it.
+    is never taken because a message looks like it. announced: whether a header announces each series.
     """
 
     decoder: Callable[[], Decoder]
@@ -25,22 +31,40 @@ class Codec(NamedTuple):
     description: str
     output: str = "stins"
     by_choice: bool = False
+    announced: bool = True
 
 
-CODECS: dict[str, Codec] = {
-    "xspress3": Codec(
-        xspress3.Decoder, xspress3.Encoder, "spectra with scalars: the standard format and a record of them", "xspress3"
-    ),
-    "xspress3-pickled": Codec(
-        xspress3_pickled.Decoder,
-        xspress3_pickled.Encoder,
-        "the same, and the older dialects with pickled scalars",
-        "xspress3",
-        by_choice=True,
-    ),
-    "stins": Codec(stins.Decoder, stins.Encoder, "standard format: JSON header and raw parts, numbered"),
-    "dectris_v1": Codec(dectris_v1.Decoder, dectris_v1.Encoder, "DECTRIS stream, version 1"),
-}
+CODECS = Registry(
+    "codec",
+    Codec,
+    {
+        "xspress3": Codec(
+            xspress3.Decoder,
+            xspress3.Encoder,
+            "spectra with scalars: the standard format and a record of them",
+            "xspress3",
+        ),
+        "xspress3-pickled": Codec(
+            xspress3_pickled.Decoder,
+            xspress3_pickled.Encoder,
+            "the same, and the older dialects with pickled scalars",
+            "xspress3",
+            by_choice=True,
+        ),
+        "stins": Codec(stins.Decoder, stins.Encoder, "standard format: JSON header and raw parts, numbered"),
+        "stins-module": Codec(
+            stins.ModuleDecoder, stins.ModuleEncoder, "standard format, from each of several modules", by_choice=True
+        ),
+        "dectris_v1": Codec(dectris_v1.Decoder, dectris_v1.Encoder, "DECTRIS stream, version 1"),
+        "dectris_v2": Codec(dectris_v2.Decoder, dectris_v2.Encoder, "DECTRIS stream, version 2: CBOR, channels"),
+        "array-1.0": Codec(
+            array10.Decoder, array10.Encoder, "array-1.0 of the Paul Scherrer Institute: frames alone", announced=False
+        ),
+        "gigafrost": Codec(
+            array10.Decoder, array10.GigafrostEncoder, "array-1.0 with the header of a GigaFRoST", announced=False
+        ),
+    },
+)
 """In the order in which a message is tried of which nobody has said what it is."""
 
 
@@ -54,6 +78,8 @@ class OutputFormat(NamedTuple):
 
 OUTPUTS: dict[str, OutputFormat] = {
     "stins": OutputFormat(stins.Encoder, "standard format; it has no place for scalars"),
+    "dectris_v2": OutputFormat(dectris_v2.Encoder, "for readers of DECTRIS' stream version 2, which is CBOR"),
+    "array-1.0": OutputFormat(array10.Encoder, "for readers at PSI: frames alone; most of them read only raw pixels"),
     "xspress3": OutputFormat(xspress3.Encoder, CODECS["xspress3"].description),
     "xspress3-2024": OutputFormat(xspress3_pickled.Encoder, "for older receivers: pickled scalars, a message a frame"),
     "xspress3-2021": OutputFormat(
@@ -63,6 +89,56 @@ OUTPUTS: dict[str, OutputFormat] = {
     ),
 }
 """A receiver unpickles what the last two send, and has to trust who sends it; nothing here ever does."""
+
+
+class TransformRow(NamedTuple):
+    """A step that changes pixels.
+
+    function: takes an array and returns one; its other parameters are the configuration, by their names, annotations
+    and defaults. geometric: whether it moves pixels, so that the header's tables of the same shape move with them.
+    """
+
+    function: Callable[..., Any]
+    description: str
+    geometric: bool = False
+
+
+TRANSFORMS: dict[str, TransformRow] = {
+    "tot": TransformRow(tot.tot, "time over threshold to energy, by a calibration of each pixel"),
+    "flat_field": TransformRow(flatfield.flat_field, "divide by a picture without a sample"),
+    "place_modules": TransformRow(modules.place_modules, "modules into one picture, with gaps", geometric=True),
+    "rotate": TransformRow(geometry.rotate, "turn by quarter turns", geometric=True),
+    "crop": TransformRow(geometry.crop, "keep some rows and columns", geometric=True),
+    "mask": TransformRow(masks.mask, "give pixels that nobody shall count a value of their own"),
+    "downsample": TransformRow(pixels.downsample, "means of square blocks"),
+}
+TRANSFORM_GROUP = "bluesky_streamdet.transforms"
+"""Entry points of other packages: functions of the same form. None of them replaces one of ours."""
+
+
+def transform_names() -> list[str]:
+    """All that are there, ours and those of other packages, which are not loaded for it."""
+    return [*TRANSFORMS, *sorted(set(entry_points(group=TRANSFORM_GROUP).names) - TRANSFORMS.keys())]
+
+
+def transform(name: str) -> TransformRow:
+    """The transform of that name. Raises `ConfigError` when there is none, or another package's can't be loaded."""
+    row = TRANSFORMS.get(name)
+    if row is not None:
+        return row
+    found = next(iter(entry_points(group=TRANSFORM_GROUP, name=name)), None)
+    if found is None:
+        raise ConfigError(f"there is no transform {name!r}; allowed: {', '.join(transform_names())}")
+    package = found.dist.name if found.dist is not None else "another package"
+    try:
+        function = found.load()
+    except Exception as error:
+        raise ConfigError(
+            f"the transform {name!r} of {package} ({found.value}) can't be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(function):
+        raise ConfigError(f"the transform {name!r} of {package} ({found.value}) is no function")
+    return TransformRow(function, f"by {package}")
 
 
 class Picture(NamedTuple):
@@ -92,12 +168,92 @@ class DetectorRow(NamedTuple):
     modules: int = 1
 
 
-DETECTORS: dict[str, DetectorRow] = {
-    "eiger": DetectorRow("DECTRIS EIGER and PILATUS3 by SIMPLON, stream version 1", "dectris_v1", 9999),
-    "stins": DetectorRow("any detector that sends the standard format", "stins", 9999),
-    "xspress3": DetectorRow("Xspress3, by `streamdet xspress3 stream`", "xspress3", 9999),
-    "xspress3-legacy": DetectorRow(
-        "Xspress3, by a streamer that pickles the scalars, and has to be trusted", "xspress3-pickled", 9999, "sub"
-    ),
-    "xspress3-stins": DetectorRow("Xspress3 spectra without scalars, in the standard format", "stins", 9999),
-}
+DETECTORS = Registry(
+    "detector",
+    DetectorRow,
+    {
+        "dhyana": DetectorRow(
+            "Tucsen Dhyana, in the standard format", "stins", 9999, picture=Picture((2048, 2048), "uint16", RAW)
+        ),
+        "eiger": DetectorRow("DECTRIS EIGER and PILATUS3 by SIMPLON, stream version 1", "dectris_v1", 9999),
+        "eiger-stream2": DetectorRow(
+            "DECTRIS EIGER2, PILATUS4 and SELUN, stream version 2, of one or several thresholds", "dectris_v2", 31001
+        ),
+        "fastcam-nova": DetectorRow(
+            "Photron Fastcam Nova, in the standard format", "stins", 9999, picture=Picture((1024, 1024), "uint16", RAW)
+        ),
+        "gigafrost": DetectorRow(
+            "GigaFRoST of the Paul Scherrer Institute: array-1.0 with the camera's own times",
+            "gigafrost",
+            9980,
+            picture=Picture((2016, 2016), "uint16", RAW),
+        ),
+        "jungfraujoch": DetectorRow(
+            "JUNGFRAU and others by Jungfraujoch, its image stream",
+            "dectris_v2",
+            31001,
+            picture=Picture((1066, 1030), "int32"),
+        ),
+        "jungfraujoch-preview": DetectorRow(
+            "the same, its preview: some of the images, for eyes",
+            "dectris_v2",
+            2345,
+            "sub",
+            picture=Picture((1066, 1030), "int16", RAW),
+        ),
+        "lambda": DetectorRow(
+            "X-Spectrum Lambda: four modules, each in the standard format on a port of its own",
+            "stins-module",
+            9010,
+            picture=Picture((2064, 1556), "uint16", RAW),
+            modules=4,
+        ),
+        "orca": DetectorRow(
+            "Hamamatsu Orca Lightning: packed 12-bit pixels in the standard format",
+            "stins",
+            9999,
+            picture=Picture((2592, 4608), "uint16", MONO12P),
+        ),
+        "pco": DetectorRow(
+            "PCO cameras, by array-1.0", "array-1.0", 8080, picture=Picture((2160, 2560), "uint16", RAW)
+        ),
+        "picam": DetectorRow(
+            "Teledyne PI-MTE3 (Picam), in the standard format",
+            "stins",
+            9999,
+            picture=Picture((2048, 2048), "uint16", RAW),
+        ),
+        "pilatus": DetectorRow(
+            "DECTRIS PILATUS by camserver: CBF images in the standard format",
+            "stins",
+            9999,
+            picture=Picture((619, 487), "int32", CBF),
+        ),
+        "rigaku": DetectorRow(
+            "Rigaku, in the standard format", "stins", 9999, picture=Picture((512, 1024), "uint32", RAW)
+        ),
+        "stins": DetectorRow("any detector that sends the standard format", "stins", 9999),
+        "ximea": DetectorRow(
+            "Ximea, in the standard format", "stins", 9999, picture=Picture((2048, 2048), "uint16", RAW)
+        ),
+        "xspress3": DetectorRow("Xspress3, by `streamdet xspress3 stream`", "xspress3", 9999),
+        "xspress3-legacy": DetectorRow(
+            "Xspress3, by a streamer that pickles the scalars, and has to be trusted", "xspress3-pickled", 9999, "sub"
+        ),
+        "xspress3-stins": DetectorRow("Xspress3 spectra without scalars, in the standard format", "stins", 9999),
+        "zyla": DetectorRow(
+            "Andor Zyla, in the standard format", "stins", 9999, picture=Picture((2160, 2560), "uint16", RAW)
+        ),
+    },
+)
+
+
+def endpoints_of(endpoint: str, modules: int) -> list[str]:
+    """The addresses of all modules, on ports that follow the first (0 stays any that is free). Raises `ConfigError`."""
+    host, _, port = endpoint.rpartition(":")
+    if modules > 1 and not port.isdecimal():
+        raise ConfigError(f"{endpoint!r} names no port that those of other modules could follow.")
+    if modules == 1:
+        return [endpoint]
+    first = int(port)
+    return [f"{host}:{first + index if first else 0}" for index in range(modules)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 from uuid import uuid4
@@ -32,7 +32,8 @@ AssetDocs = Literal["stream", "resource"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Numbers that each frame has beside it: the dataset (frames, *shape). dims: names of its axes, if they have any.
+    """Numbers that each frame has beside it: the dataset (frames, *shape), or as the frames themselves have it where
+    events have several, (events, frames, *shape). dims: names of the axes of shape, if they have any.
 
     unit: empty for what has none.
     """
@@ -111,22 +112,28 @@ def image_key(layout: FrameLayout, source: str, asset_docs: AssetDocs = "stream"
     }
 
 
-def column_key(column: Column, source: str) -> Document:
+def column_key(column: Column, source: str, frames_per_event: int = 1) -> Document:
     """The data key of what each frame has beside it."""
-    kind = "array" if column.shape else "number" if column.dtype[1] == "f" else "integer"
-    shape = [int(length) for length in column.shape]
+    shape = _column_shape(column, frames_per_event)
+    kind = "array" if shape else "number" if column.dtype[1] == "f" else "integer"
     key = {"source": source, "dtype": kind, "shape": shape, "dtype_numpy": column.dtype, "external": "STREAM:"}
     if column.unit:
         key["units"] = column.unit
-    if column.shape and len(column.dims) == len(column.shape):
-        key["dims"] = list(column.dims)
+    if shape and len(column.dims) == len(column.shape):
+        key["dims"] = [*(() if frames_per_event == 1 else ("frame",)), *column.dims]
     return key
+
+
+def _column_shape(column: Column, frames_per_event: int) -> list[int]:
+    """Of what one event holds."""
+    return [int(length) for length in (*(() if frames_per_event == 1 else (frames_per_event,)), *column.shape)]
 
 
 def data_keys(layout: FrameLayout, name: str, source: str, separator: str = "_") -> dict[str, Document]:
     """All keys of a stream: the frames under `name`, each column under that, the separator, and its own name."""
     keys = {name: image_key(layout, source)}
-    keys.update({f"{name}{separator}{key}": column_key(one, source) for key, one in layout.columns.items()})
+    for column, one in layout.columns.items():
+        keys[f"{name}{separator}{column}"] = column_key(one, source, layout.frames_per_event)
     return keys
 
 
@@ -162,7 +169,8 @@ class StreamDocuments:
         chunks = list(layout.chunk_shape) or [1, *layout.event_shape]
         self._resources = [_stream_resource(uri, name, layout.dataset, chunks)]
         for column, one in layout.columns.items():
-            chunk = [COLUMN_CHUNK, *(int(length) for length in one.shape)]
+            frames = layout.frames_per_event
+            chunk = [max(1, COLUMN_CHUNK // frames), *_column_shape(one, frames)]
             self._resources.append(_stream_resource(uri, f"{name}{separator}{column}", one.dataset, chunk))
         self._introduced = False
         self._last: list[Named] = []
@@ -254,11 +262,6 @@ class SpectraDocuments(ResourceDocuments):
             _datum(uid, f"{point}/{channel}", {"frame": point, "channel": channel + 1})
             for channel in range(self._channels)
         ]
-
-
-def with_columns(layout: FrameLayout, columns: Mapping[str, Column]) -> FrameLayout:
-    """The layout with what each frame has beside it, which only a dataset of single frames lines up with."""
-    return replace(layout, columns=dict(columns) if layout.frames_per_event == 1 else {})
 
 
 def _stream_resource(uri: str, data_key: str, dataset: str, chunk_shape: list[int]) -> Document:

@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
+from bluesky_streamdet.catalog import DETECTORS
 from bluesky_streamdet.core.errors import ServiceUnreachable
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.config import for_row
@@ -77,8 +78,7 @@ class LocalBeamline:
         return {
             "url": self.service_url,
             "driver": self.simulator.control,
-            "shape": self.settings.shape,
-            "dtype": f"<u{_itemsize(self.settings.dtype)}",
+            **frames_of(self.settings),
         }
 
     @property
@@ -189,8 +189,13 @@ def serve_tiled(folder: Path, readable: Path) -> None:
         sys.stdin.read()
 
 
-def _itemsize(dtype: str) -> int:
-    return int(dtype.removeprefix("uint")) // 8
+def frames_of(settings: SimulatorSettings) -> dict[str, Any]:
+    """What a device for a simulated detector is told of its frames: shape, and NumPy's type string."""
+    row = DETECTORS.get(settings.detector)
+    if row is None:
+        return {}
+    bits = int((settings.dtype or row.picture.dtype).removeprefix("uint"))
+    return {"shape": settings.shape or row.picture.shape, "dtype": f"<u{bits // 8}"}
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ pytestmark = [
 ROWS, COLUMNS, CHANNELS = 2, 3, 2
 SYSTEM = {"simulate": {"channels": CHANNELS, "rate": 100_000}, "ev_per_bin": 8.0}
 ANNOUNCED = ("dead_time_correction", "dead_time_correction_sdk", "all_good", "receive_time")
+IRON = slice(780, 820)
 GROUP = "/entry/instrument/xspress3"
 
 
@@ -94,10 +95,17 @@ def test_a_raster(RE: RunEngine, local: LocalXspress3, db: Any) -> None:
 
 def test_bursts(RE: RunEngine, local: LocalXspress3, db: Any) -> None:
     RE.subscribe(TiledWriter(db))
-    RE(bp.count([made("classic", local, frames_per_event=4)], 2))
-    found = spectra(db[-1], correction="none")
+    regions = {"Fe": {"bins": (IRON.start, IRON.stop)}}
+    RE(bp.count([made("classic", local, frames_per_event=4, columns=ANNOUNCED, regions=regions)], 2))
+    (report,) = ledgers(db[-1])
+    counts, factor = read_frames(report.path), read_frames(report.path, f"{GROUP}/dead_time_correction")
+    found = spectra(db[-1])
     assert found.dims == ("event", "frame", "channel", "energy")
-    assert np.array_equal(found, read_frames(ledgers(db[-1])[0].path))
+    assert found.values == pytest.approx(counts * factor[..., np.newaxis])
+    assert np.array_equal(spectra(db[-1], correction="none"), counts)
+    assert found.receive_time.dims == ("event", "frame")
+    assert maps(db[-1], ["Fe"])["Fe"].values == pytest.approx(found[..., IRON].sum(["frame", "channel", "energy"]))
+    assert numbers(db[-1])["xspress3_all_good"].dims == ("event", "frame", "channel")
 
 
 def test_images_of_two_detectors(RE: RunEngine, frames_folder: Path, db: Any) -> None:

@@ -7,11 +7,13 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import bluesky.plans as bp
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from bluesky_tiled_plugins import TiledWriter
 from ophyd.sim import SynAxis
 from ophyd_async.core import init_devices
 
@@ -22,6 +24,7 @@ from bluesky_streamdet.callbacks.spectrum import LiveSpectrum
 from bluesky_streamdet.devices.xspress3.asynchronous import Xspress3Detector as Asynchronous
 from bluesky_streamdet.devices.xspress3.classic import Xspress3Detector as Classic
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
+from bluesky_streamdet.plans import fly
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.streaming.documents import DocumentPublisher
 from tests.unit.callbacks.shown import Kept
@@ -71,6 +74,33 @@ def test_frames_straight_from_the_service(RE: RunEngine, tmp_path: Path, face: s
     assert list(latest.pictures[-1].regions) == ["Fe"]
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.keeps_sockets("the client of the session's Tiled server")
+@pytest.mark.parametrize("face", ["classic", "async"])
+@pytest.mark.parametrize("kind", ["grid", "bursts", "fly"])
+def test_frames_from_a_catalog(RE: RunEngine, frames_folder: Path, db: Any, face: str, kind: str) -> None:
+    """Files that this machine can't reach: the Tiled server reads them."""
+    service, frames = ScriptedXspress3(frames_folder / uuid4().hex), 2 if kind == "bursts" else 1
+    xsp = detector(face, service, regions={"Fe": {"bins": (630, 650)}}, frames_per_event=frames)
+    y, x = SynAxis(name="y"), SynAxis(name="x")
+    plans = {
+        "grid": lambda: bp.grid_scan([xsp], y, 0, 1, 2, x, 0, 1, 3),
+        "bursts": lambda: bp.count([xsp], 2),
+        "fly": lambda: fly([xsp], 5, flush_period=0.01),
+    }
+    away = {str(frames_folder): "/no/such/mount"}
+    beside, apart = LiveMap("Fe", show=Kept()), LiveMap("Fe", show=Kept(), path_map=away, catalog=db)
+    newest = LiveSpectrum(show=(shown := Kept()), path_map=away, catalog=db)
+    RE.subscribe(TiledWriter(db, batch_size=1))
+    RE(plans[kind](), [beside, apart, newest])
+    for plot in (beside, apart, newest):
+        plot.close()
+    assert np.isfinite(beside.maps["Fe"]).all()
+    assert np.array_equal(apart.maps["Fe"], beside.maps["Fe"])
+    assert (apart.missed, newest.missed) == (0, 0)
+    assert shown.pictures[-1].counts.sum() > 0
+
+
 def made(face: str, **keywords: Any) -> Any:
     if face == "classic":
         return Classic(**keywords)
@@ -83,8 +113,25 @@ def made(face: str, **keywords: Any) -> Any:
 @pytest.mark.parametrize("what", ["spectrum", "map", "waterfall", "image"])
 def test_a_plot_in_another_process(RE: RunEngine, tmp_path: Path, what: str) -> None:
     """It comes late, in the middle of the run, and draws it all the same."""
-    target, service = tmp_path / "plot.png", ScriptedXspress3(tmp_path)
-    words = [what, "--save", str(target), "--runs", "1"] + (["--region", "Fe"] if what == "map" else [])
+    drawn_elsewhere(RE, tmp_path, [what] + (["--region", "Fe"] if what == "map" else []), tmp_path)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.keeps_sockets("the client of the session's Tiled server")
+def test_a_plot_on_another_machine(
+    RE: RunEngine, tmp_path: Path, frames_folder: Path, db: Any, tiled_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has the documents, a catalog, and no files."""
+    monkeypatch.setenv("TILED_API_KEY", tiled_uri.partition("?api_key=")[2])
+    RE.subscribe(TiledWriter(db, batch_size=1))
+    away = ["--path-map", f"{frames_folder}=/no/such/mount", "--catalog", str(db.uri)]
+    drawn_elsewhere(RE, tmp_path, ["map", "--region", "Fe", *away], frames_folder / uuid4().hex)
+
+
+def drawn_elsewhere(RE: RunEngine, tmp_path: Path, words: list[str], frames: Path) -> None:
+    """Have `streamdet plot` draw a run that has begun before it."""
+    target, service = tmp_path / "plot.png", ScriptedXspress3(frames)
+    words = [*words, "--save", str(target), "--runs", "1"]
     with DocumentPublisher("tcp://127.0.0.1:0") as publisher:
         command = [sys.executable, "-m", "bluesky_streamdet.cli.main", "plot", *words, "--address", publisher.address]
         said: list[str] = []

@@ -59,11 +59,3 @@ def test_the_files_of_an_energy_scan(
     RE(plans.energy_scan([det], SynAxis(name="energy"), [[0, 2, 1, 0.1], [3, 4, 1, 0.2]]), writer)
     assert numbers_in(db[-1], "primary") == [0, 1, 2, 3, 4]
     assert db[-1]["primary"]["energy"].read().tolist() == [0, 1, 2, 3, 4]
-
-
-@FACES
-def test_bursts(RE: RunEngine, db: Any, writer: Writer, service: ScriptedService, face: str) -> None:
-    det = detector(face, service)
-    RE(plans.burst_scan([det], SynAxis(name="motor"), 0, 1, num=2, frames=3), writer)
-    assert db[-1]["primary"]["det"].shape == (2, 3, *SHAPE)
-    assert numbers_in(db[-1], "primary") == list(range(6))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,8 @@ from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 pytest.importorskip("IPython", reason="needs IPython")
 pytest.importorskip("tiled.server", reason="needs the extra 'demo'")
 
-PROFILE = Path(__file__).parents[2] / "profile_collection"
+ROOT = Path(__file__).parents[2]
+PROFILE = ROOT / "profile_collection"
 
 SESSION = """
 overview()
@@ -127,3 +131,58 @@ def test_a_session_at_the_keyboard(tmp_path: Path) -> None:
         terminal.expect(pexpect.EOF)
     assert terminal.exitstatus == 0, said.getvalue()
     assert "exception raised in the callback" not in said.getvalue()
+
+
+SEEN = (
+    r"eiger +StreamDetector, simulated.*live_map +LiveMap, in the file \S+live_map\.png.*burst_scan +Scan over",
+    r"\| +5 \| .* \| +5 \| +\d{8}\.\d+ \|.*Out\[\d+\]: \('[0-9a-f-]{36}',\)",
+    r"DataArray 'eiger' \(event: 5, y: 1065, x: 1030\).*dask\.array<.*time +\(event\) datetime64",
+    r"New stream: 'positions'.*Plan raster",
+    r"<LiveMap in the file (\S+live_map\.png): [1-9]\d* pictures of the last run, 0 frames skipped, 0 missed>",
+    r"\(row: 20, column: 30\).*stage_x.*stage_y.*Fe +\(row, column\) float64.*Cu Ka +\(row, column\) float64",
+    r"\| +3 \| .* \| +1\.000 \| +30 \|.*Plan burst_scan",
+    r"\(event: 3\).*array\(\[\d\d\.\d+, \d\d\.\d+, \d\d\.\d+\]\).*motor +\(event\) float64 24B -1\.0 0\.0 1\.0",
+    r"'complete'",
+    r"Signature:.*snake: bool = False.*rows : int.*Points along the slow axis",
+)
+"""What each command of the README's tour shows, in their order."""
+
+
+def test_the_tour_of_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Typed as it stands there, into what `make ipython` starts."""
+    pexpect = pytest.importorskip("pexpect", reason="needs pexpect")
+    if not (ROOT / ".venv" / "bin" / "ipython").exists():
+        pytest.skip("needs the environment that make has made")
+    part = (ROOT / "README.md").read_text().partition("## A session")[2].partition("\n## ")[0]
+    commands = re.findall(r"^\| `(.+?)` \|", part, re.MULTILINE)
+    assert "    make ipython" in part
+    home = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython"), "STREAMDET_FOLDER": str(tmp_path / "data")}
+    environment = os.environ | home | {"TERM": "dumb", "NO_COLOR": "1", "IPY_TEST_SIMPLE_PROMPT": "1"}
+    environment.pop("DISPLAY", None)
+    said = io.StringIO()
+    # What is installed is not installed anew, whatever has changed since.
+    make, keywords = ["-C", str(ROOT), "--old-file=.venv/dev", "ipython"], {"encoding": "utf-8", "timeout": 90}
+    began = time.monotonic()
+    with pexpect.spawn("make", make, env=environment, dimensions=(50, 250), **keywords) as terminal:
+        terminal.logfile_read = said
+        terminal.expect(r"In \[1\]:")
+        prompt = time.monotonic() - began
+        shown = [_typed(terminal, command, number) for number, command in enumerate(commands, start=2)]
+        terminal.sendline("print('TAB', get_ipython().Completer.all_completions('burst_'), 'search' in dir(db))")
+        terminal.expect(r"TAB \['burst_scan'\] True")
+        terminal.sendline("exit()")
+        terminal.expect(pexpect.EOF)
+    assert terminal.wait() == 0 and "exception raised in the callback" not in said.getvalue(), said.getvalue()
+    for command, text, wanted in zip(commands, shown, SEEN, strict=True):
+        assert re.search(wanted, text, re.DOTALL), f"{command}\n{text}"
+        assert "Traceback" not in text
+    assert (tmp_path / "data" / "live_map.png").stat().st_size > 10_000
+    with capsys.disabled():
+        print(f"\nmake ipython: {prompt:.1f} s to the prompt")
+
+
+def _typed(terminal: Any, command: str, number: int) -> str:
+    """What a command shows, until the prompt is there again."""
+    terminal.sendline(command)
+    terminal.expect(rf"In \[{number}\]:")
+    return str(terminal.before)

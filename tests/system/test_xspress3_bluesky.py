@@ -117,7 +117,8 @@ def test_bursts(RE: RunEngine, local: LocalXspress3, db: Any, writer: Any, face:
     assert documents.ranges("xspress3") == [(0, 1), (1, 2), (2, 3)]
     assert db[-1]["primary"]["xspress3"].shape == (3, 20, CHANNELS, 4096)
     assert column(path, "clock_ticks").reshape(-1, CHANNELS).tolist() == [[80_000] * CHANNELS] * 60
-    assert column(path, "sequence_number").tolist() == list(range(60))
+    assert column(path, "sequence_number").reshape(-1).tolist() == list(range(60))
+    assert db[-1]["primary"][key(face, "clock_ticks")].shape == (3, 20, CHANNELS)
 
 
 @FACES

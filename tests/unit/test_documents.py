@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from event_model import DocumentNames, compose_run, schema_validators
 from hypothesis import given
@@ -17,7 +19,6 @@ from bluesky_streamdet.documents import (
     file_uri,
     image_key,
     reader_path,
-    with_columns,
 )
 
 LAYOUT = FrameLayout((32, 48), "<u2", (1, 32, 48))
@@ -54,7 +55,7 @@ def test_dims_of_other_ranks(shape: tuple[int, ...], dims: list[str]) -> None:
 
 
 def test_keys_and_documents_are_valid_for_event_model() -> None:
-    layout = with_columns(LAYOUT, COLUMNS)
+    layout = replace(LAYOUT, columns=COLUMNS)
     run = compose_run()
     descriptor = run.compose_descriptor(name="primary", data_keys=data_keys(layout, "eiger", "here"))
     assert set(descriptor.descriptor_doc["data_keys"]) == {"eiger", "eiger_sequence_number"}
@@ -70,7 +71,7 @@ def test_resource_documents_are_valid_for_event_model() -> None:
 
 
 def test_the_resource_comes_just_before_the_first_range() -> None:
-    documents = StreamDocuments(with_columns(LAYOUT, COLUMNS), "eiger", "file://localhost/x.h5", "-")
+    documents = StreamDocuments(replace(LAYOUT, columns=COLUMNS), "eiger", "file://localhost/x.h5", "-")
     assert documents.up_to(0) == []
     first = documents.up_to(2)
     assert [kind for kind, _ in first] == ["stream_resource"] * 2 + ["stream_datum"] * 2
@@ -135,9 +136,20 @@ def test_a_dropped_resource_is_handed_out_once_more() -> None:
     assert [kind for kind, _ in documents.up_to(3)] == ["datum"]
 
 
-def test_columns_only_beside_single_frames() -> None:
-    assert with_columns(LAYOUT, COLUMNS).columns == COLUMNS
-    assert with_columns(FrameLayout((2, 2), "<u2", frames_per_event=2), COLUMNS).columns == {}
+def test_columns_of_several_frames_an_event_have_an_axis_for_them() -> None:
+    columns = {
+        "number": Column("/number", "<u8"),
+        "counts": Column("/counts", "<u4", (2, 4), dims=("window", "channel")),
+    }
+    layout = FrameLayout((4, 8), "<u4", frames_per_event=3, columns=columns)
+    keys = data_keys(layout, "det", "here")
+    assert (keys["det_number"]["shape"], keys["det_number"]["dims"]) == ([3], ["frame"])
+    assert keys["det_number"]["dtype"] == "array"
+    assert (keys["det_counts"]["shape"], keys["det_counts"]["dims"]) == ([3, 2, 4], ["frame", "window", "channel"])
+    resources = [one for kind, one in StreamDocuments(layout, "det", "file://localhost/x.h5").up_to(1)[:3]]
+    chunks = {one["data_key"]: one["parameters"]["chunk_shape"] for one in resources}
+    assert chunks == {"det": [1, 3, 4, 8], "det_number": [1365, 3], "det_counts": [1365, 3, 2, 4]}
+    assert not layout.same_frames(replace(layout, columns={}))
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def rows_of(report: SeriesReport) -> NDArray[Any]:
 
 def numbers_of(report: SeriesReport) -> list[int]:
     assert report.file is not None
-    return read_frames(report.file, f"/entry/instrument/{report.detector}/sequence_number").tolist()
+    return read_frames(report.file, f"/entry/instrument/{report.detector}/sequence_number").reshape(-1).tolist()
 
 
 def holds(report: SeriesReport, numbers: Sequence[int], shape: tuple[int, ...] = (4, 6), dtype: str = "<u2") -> bool:

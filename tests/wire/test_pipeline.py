@@ -95,7 +95,7 @@ def test_a_subscription(rigs: Rigs) -> None:
 
 def test_the_service_can_bind_and_the_detector_connect(rigs: Rigs) -> None:
     rig, stream = rigs(senders=0, source={"endpoints": [LOOPBACK, LOOPBACK], "bind": True}), Stream()
-    addresses = rig.pipeline.source.addresses
+    addresses = [one.endpoint for one in rig.pipeline.source.report()]
     assert all(not address.endswith(("*", ":0")) for address in addresses)
     for address in addresses:
         with Sender(address, bind=False) as sender:

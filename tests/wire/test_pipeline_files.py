@@ -25,6 +25,18 @@ def test_an_existing_file_is_replaced_when_asked(rigs: Rigs) -> None:
         assert holds(rig.run(stream.whole(range(count))), range(count))
 
 
+@pytest.mark.parametrize("path", ["/entry/instrument/mono/data", "/entry/instrument/eiger/frames", "/data/images"])
+def test_the_frames_are_where_older_readers_look_too(rigs: Rigs, path: str) -> None:
+    rig, stream = rigs(files={"dataset": path}), Stream()
+
+    report = rig.run(stream.whole(range(3)))
+    assert report.outcome is Outcome.COMPLETE
+    with h5py.File(str(report.file)) as file:
+        assert file[path] == file["/entry/instrument/eiger/data"]
+        # What older files had beside the frames is there as well.
+        assert list(file[path].parent["sequence_number"]) == [0, 1, 2]
+
+
 def test_the_stream_names_its_file_if_it_may(rigs: Rigs) -> None:
     rig, stream = rigs(files={"stream_names": True}), Stream()
 

@@ -217,7 +217,7 @@ def test_a_header_that_is_too_large_is_not_read(rigs: Rigs) -> None:
 def test_a_message_that_is_too_large_is_not_taken(rigs: Rigs) -> None:
     """Who announces a terabyte in ZeroMQ's own framing is disconnected, and nothing is allocated."""
     rig = rigs(senders=0, source={"endpoints": ["tcp://127.0.0.1:*"], "bind": True})
-    port = int(rig.pipeline.source.addresses[0].rpartition(":")[2])
+    port = int(rig.pipeline.source.report()[0].endpoint.rpartition(":")[2])
     before = resident_megabytes()
     greeting = b"\xff" + b"\0" * 8 + b"\x7f" + b"\x03\0" + b"NULL".ljust(20, b"\0") + b"\0" * 32
     ready = b"\x05READY\x0bSocket-Type\0\0\0\x04PUSH"
@@ -245,12 +245,12 @@ def test_a_message_that_is_too_large_is_not_taken(rigs: Rigs) -> None:
 
 def test_a_stranger_at_the_port_is_no_harm(rigs: Rigs) -> None:
     rig = rigs(senders=0, source={"endpoints": ["tcp://127.0.0.1:*"], "bind": True})
-    port = int(rig.pipeline.source.addresses[0].rpartition(":")[2])
+    port = int(rig.pipeline.source.report()[0].endpoint.rpartition(":")[2])
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
             stranger.sendall(os.urandom(200))
     rig.turn()
-    with Sender(rig.pipeline.source.addresses[0], bind=False) as sender:
+    with Sender(rig.pipeline.source.report()[0].endpoint, bind=False) as sender:
         rig.senders.append(sender)
         rig.until(sender.has_peer)
         assert holds(rig.run(Stream().whole(range(5))), range(5))

@@ -105,16 +105,19 @@ def shapes(events: list[Event]) -> str:
     return " ".join(names.get(type(event)) or str(event.number) for event in events)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [name for name, row in DETECTORS.items() if row.modules == 1])
 def test_each_detector_of_the_catalog_streams_its_pictures(name: str) -> None:
     with running(msgspec.structs.replace(SMALL, detector=name)) as (detector, receiver):
         assert detector.arm(Arm(frames=6, exposure=0.0, filename="scan")) == "1"
         detector.trigger()
-        start, *frames, end = receiver.until_end()
-        assert isinstance(start, SeriesStart)
-        assert isinstance(end, SeriesEnd)
-        assert (start.filename, start.frames) == ("scan", 6)
-        assert start.metadata["photon_energy"] == 17500.0
+        if CODECS[DETECTORS[name].codec].announced:
+            start, *frames, end = receiver.until_end()
+            assert isinstance(start, SeriesStart)
+            assert isinstance(end, SeriesEnd)
+            assert (start.filename, start.frames) == ("scan", 6)
+            assert start.metadata["photon_energy"] == 17500.0
+        else:
+            frames = [receiver.event() for _ in range(6)]
         for number, frame in enumerate(frames):
             assert isinstance(frame, Frame)
             assert frame.number == number

@@ -10,7 +10,10 @@ A run is `db[-1]` of a Tiled catalog, of databroker 2, or of databroker 1.2.5. N
 or writes anything. Needs the extra `analysis`.
 """
 
-from bluesky_streamdet.analysis.arrays import images, maps, numbers, spectra
-from bluesky_streamdet.analysis.ledgers import arrivals, ledgers
+from bluesky_streamdet.core.extras import extra
+
+with extra("analysis", "Runs as arrays"):
+    from bluesky_streamdet.analysis.arrays import images, maps, numbers, spectra
+    from bluesky_streamdet.analysis.ledgers import arrivals, ledgers
 
 __all__ = ["arrivals", "images", "ledgers", "maps", "numbers", "spectra"]

@@ -15,19 +15,17 @@ from bluesky_streamdet.analysis.axes import (
     EVENT,
     attributes_of,
     column,
+    described_in,
     dims_of,
-    energies,
     event_axis,
     frame_keys,
     owner,
     positions,
-    said_of,
-    settings_of,
     the_detector,
 )
 from bluesky_streamdet.analysis.runs import Run, Stream, opened
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.devices.xspress3.maps import as_map, recorded_mask
+from bluesky_streamdet.devices.xspress3.maps import as_map
 from bluesky_streamdet.devices.xspress3.readout import FACTORS, Correction, checked
 from bluesky_streamdet.devices.xspress3.regions import Region
 
@@ -50,11 +48,10 @@ def spectra(
     source = opened(run)
     values = source[stream]
     name = the_detector(values, detector)
-    settings = settings_of(values, name)
-    if "ev_per_bin" not in settings:
+    described = described_in(values, name)
+    if not described.calibrated:
         raise ConfigError(f"{name} has no spectra.", "Its frames are in images(run).")
-    axis = energies(settings)
-    axis = axis[np.isfinite(axis)]
+    axis = described.energies[np.isfinite(described.energies)]
     counts, dims = _spectra(values, name, correction, len(axis))
     coordinates: dict[str, Any] = {
         **event_axis(source, values, len(counts), name),
@@ -122,12 +119,13 @@ def maps(
     values = source[stream]
     name = the_detector(values, detector)
     counts = spectra(source, name, correction=correction, stream=stream)
-    wanted = list(regions) or list(settings_of(values, name).get("region_names", ()))
+    described = described_in(values, name)
+    wanted = list(regions) or list(described.regions)
     if not wanted:
         raise ConfigError("The run has no regions.", 'Name some: maps(run, ["Fe Ka"]).')
     sums = {}
     for region in wanted:
-        mask = recorded_mask(region, said_of(values, name), name)
+        mask = described.mask(described.region(region))
         sums[region.name if isinstance(region, Region) else region] = _summed(counts, mask, exclude)
     return _as_grid(xr.Dataset(sums).compute(), source)
 
@@ -141,8 +139,11 @@ def _spectra(stream: Stream, name: str, correction: Correction, bins: int) -> tu
         dims = [EVENT, *inner, "channel", *aux, "energy"]
         channels = shape[dims.index("channel")]
         factor = _factor(stream, name, correction, channels)
-        along = [length if one in {EVENT, "channel"} else 1 for one, length in zip(dims, shape, strict=True)]
-        return stream.corrected(name, factor if factor is None else factor.reshape(along), bins), dims
+        if factor is not None:
+            # Of an event, or of each of its frames.
+            has = {EVENT, "channel", *(inner if factor.ndim == 3 else ())}
+            factor = factor.reshape([length if one in has else 1 for one, length in zip(dims, shape, strict=True)])
+        return stream.corrected(name, factor, bins), dims
     # In documents of the kind "resource", each channel has a key of its own.
     by_channel = {int(found[1]): one for one in keys if (found := re.fullmatch(r".*channel(\d+)_spectrum", one))}
     factor = _factor(stream, name, correction, len(by_channel))
@@ -153,7 +154,10 @@ def _spectra(stream: Stream, name: str, correction: Correction, bins: int) -> tu
 
 
 def _factor(stream: Stream, name: str, correction: Correction, channels: int) -> NDArray[np.float64] | None:
-    """By what to multiply counts, (events, channels): nan where a channel was never live; None for as they are."""
+    """By what to multiply counts, (events, channels) or (events, frames, channels); None for as they are.
+
+    nan where a channel was never live.
+    """
     if correction == "none":
         return None
     key = column(stream, name, FACTORS[correction])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.analysis.runs import Run, Stream
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.devices.xspress3.described import Described
 from bluesky_streamdet.devices.xspress3.maps import SEPARATORS
-from bluesky_streamdet.devices.xspress3.regions import LAST_BIN, Axis, Calibration
 
 EVENT = "event"
 POSITIONS = "positions"
 """The stream in which a fly scan says where its stage was."""
 RECEIVED = "receive_time"
-Coordinate = tuple[str, NDArray[Any], dict[str, str]]
-"""Of an axis: its name, values, attributes."""
+Coordinate = tuple[str | tuple[str, str], NDArray[Any], dict[str, str]]
+"""Names of its axes, values, attributes."""
 
 
 def frame_keys(stream: Stream) -> list[str]:
@@ -44,14 +44,9 @@ def the_detector(stream: Stream, wanted: str | None) -> str:
     raise ConfigError(f"The run has {which}.", f"Give detector=…, one of {', '.join(owners)}.")
 
 
-def settings_of(stream: Stream, device: str) -> dict[str, Any]:
-    """What the descriptor says of a device, by the names that both faces share."""
-    return {key.removeprefix(device)[1:].removeprefix("hardware-"): one for key, one in said_of(stream, device).items()}
-
-
-def said_of(stream: Stream, device: str) -> Mapping[str, Any]:
-    """The configuration of a device, as the descriptor has it."""
-    return stream.metadata.get("configuration", {}).get(device, {}).get("data", {})
+def described_in(stream: Stream, device: str) -> Described:
+    """What the descriptor says of an Xspress3: its energies and regions."""
+    return Described(stream.metadata.get("configuration", {}).get(device, {}).get("data", {}), device)
 
 
 def event_axis(run: Run, stream: Stream, length: int, device: str) -> dict[str, Coordinate]:
@@ -92,14 +87,6 @@ def column(stream: Stream, device: str, name: str) -> str | None:
     return next((key for one in SEPARATORS if (key := f"{device}{one}{name}") in stream), None)
 
 
-def energies(settings: Mapping[str, Any]) -> NDArray[np.float64]:
-    """The energy in the middle of each place along a spectrum, in eV; nan for a place that holds no energies."""
-    lookup = np.asarray(settings.get("lookup", []), int).reshape(-1, 3).tolist()
-    axis = Axis(int(settings.get("bins", LAST_BIN + 1)), int(settings.get("first_bin", 0)), lookup)
-    calibration = Calibration(float(settings.get("ev_per_bin", 10.0)), float(settings.get("ev_offset", 0.0)))
-    return calibration.offset + (axis.low + axis.high) / 2 * calibration.ev_per_bin
-
-
 def dims_of(stream: Stream, key: str, ndim: int) -> list[str]:
     """Names of the axes of an array, the first of which is that of the events."""
     dims: Sequence[str] = stream.data_keys[key].get("dims") or ()
@@ -120,5 +107,6 @@ def moments(nanoseconds: NDArray[Any]) -> NDArray[np.datetime64]:
 def _along(values: NDArray[Any], length: int, attributes: dict[str, str]) -> Coordinate:
     if len(values) < length:
         empty = np.datetime64("NaT") if values.dtype.kind == "M" else np.nan
-        values = np.concatenate([values, np.full(length - len(values), empty)])
-    return EVENT, values[:length], attributes
+        values = np.concatenate([values, np.full((length - len(values), *values.shape[1:]), empty)])
+    # Of several frames an event, each came at a time of its own.
+    return EVENT if values.ndim == 1 else (EVENT, "frame"), values[:length], attributes

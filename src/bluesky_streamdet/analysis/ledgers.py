@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import numpy as np
 import xarray as xr
@@ -13,11 +11,10 @@ import xarray as xr
 from bluesky_streamdet.analysis.axes import RECEIVED, moments, owner
 from bluesky_streamdet.analysis.runs import opened
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.documents import reader_path
 from bluesky_streamdet.streaming.inspect import FileReport, inspect
 from bluesky_streamdet.streaming.messages import LedgerReport
 from bluesky_streamdet.streaming.nexus import detector_group
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.reader import local_path, read_frames
 
 UNWRITTEN = -1
 
@@ -48,7 +45,7 @@ def arrivals(report: FileReport) -> xr.Dataset:
     was not written. Raises `ConfigError` for a file in which the detector began to count anew.
     """
     group = detector_group(report.detector)
-    came = read_frames(report.path, f"{group}/sequence_number")[: report.readable].astype(np.int64)
+    came = read_frames(report.path, f"{group}/sequence_number").reshape(-1)[: report.readable].astype(np.int64)
     if len(np.unique(came)) < len(came):
         raise ConfigError(f"{report.path} has several frames of the same number.", "Look at its rows instead.")
     ledger = report.ledger or LedgerReport()
@@ -59,14 +56,7 @@ def arrivals(report: FileReport) -> xr.Dataset:
     rows = np.full(frames, UNWRITTEN)
     rows[came] = np.arange(len(came))
     times = np.full(frames, np.datetime64("NaT"), "datetime64[ns]")
-    times[came] = moments(read_frames(report.path, f"{group}/{RECEIVED}")[: len(came)])
+    times[came] = moments(read_frames(report.path, f"{group}/{RECEIVED}").reshape(-1)[: len(came)])
     columns = {"written": rows != UNWRITTEN, "missing": missing, "row": rows, RECEIVED: times}
     made = {name: ("frame", values) for name, values in columns.items()}
     return xr.Dataset(made, {"frame": np.arange(frames)}, {"verdict": report.verdict})
-
-
-def local_path(uri: str, path_map: Mapping[str, str] | None = None) -> Path:
-    """The path on this machine of a file that documents or a catalog refer to by `uri`."""
-    path = Path(reader_path(urlparse(uri).path, path_map))
-    # Some write %20 for a space, and some take the path as it stands.
-    return path if path.exists() else Path(reader_path(unquote(urlparse(uri).path), path_map))

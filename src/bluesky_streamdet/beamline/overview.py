@@ -19,7 +19,7 @@ def overview(beamline: Beamline) -> str:
         lines += ["db[-1] is the last run, db[-1].primary.read() its data."]
     lines += _part("Detectors", {name: _detector(beamline, name) for name in beamline.detectors})
     lines += _part("Devices", {name: type(one).__name__ for name, one in beamline.devices.items()})
-    lines += _part("Live plots", {name: type(one).__name__ for name, one in beamline.plots.items()})
+    lines += _part("Live plots", {name: _plot(one) for name, one in beamline.plots.items()})
     listed = {name: _first_line(one) for name, one in _plans().items()}
     lines += _part("Plans, besides those of bluesky.plans; `fly?` tells of one", listed)
     lines += ["", f"Frames are in {beamline.frames}."]
@@ -37,6 +37,11 @@ def _detector(beamline: Beamline, name: str) -> str:
     section = beamline.config.detectors[name]
     place = "simulated" if section.url is None else section.url
     return f"{type(beamline.detectors[name]).__name__}, {place}"
+
+
+def _plot(plot: Any) -> str:
+    kind, where = type(plot).__name__, getattr(plot, "surface", None)
+    return kind if where is None else f"{kind}, {where}"
 
 
 def _plans() -> dict[str, Any]:

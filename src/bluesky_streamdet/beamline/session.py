@@ -17,6 +17,7 @@ from bluesky_streamdet.beamline.overview import overview
 from bluesky_streamdet.beamline.progress import Progress
 from bluesky_streamdet.beamline.settings import BeamlineConfig, DetectorSection
 from bluesky_streamdet.beamline.simulated import SimulatedPart
+from bluesky_streamdet.devices.runs import open_runs
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 from bluesky_streamdet.local import TiledProcess, open_catalog
 from bluesky_streamdet.plans import RequiredMetadata
@@ -92,7 +93,8 @@ class Beamline:
         config, engine = self.config, self.RE
         engine.md.update({"beamline": config.name, **config.metadata})
         if config.required_metadata:
-            engine.md_validator = RequiredMetadata(config.required_metadata)
+            engine.md_validator = RequiredMetadata(config.required_metadata, config.required_metadata_but_not)
+        engine.subscribe(open_runs)
         if self.db is not None:
             engine.subscribe(LateWriter(self.db))
         if config.table:

@@ -84,8 +84,8 @@ class BeamlineConfig(Section):
     lie; a temporary one, which goes with the session, when left out. frames: where the services write, for an embedded
     catalog to read. catalog: "embedded", a Tiled server on this machine that lives as long as the session; the URI of
     another; or "none". container: of the runs, in the catalog. metadata: in each run. required_metadata: what a run has
-    to say, as `plans.RequiredMetadata` has it. table: whether each run prints one. progress: whether waits show bars.
-    plots: live plots, by name.
+    to say, as `plans.RequiredMetadata` has it. required_metadata_but_not: names of plans that need not. table: whether
+    each run prints one. progress: whether waits show bars. plots: live plots, by name.
     """
 
     name: str = "beamline"
@@ -95,6 +95,7 @@ class BeamlineConfig(Section):
     container: str = "raw"
     metadata: dict[str, Any] = {}
     required_metadata: dict[str, Any] | list[str] = {}
+    required_metadata_but_not: list[str] = []
     table: bool = True
     progress: bool = True
     detectors: dict[str, DetectorSection] = {}

@@ -12,7 +12,7 @@ import msgspec
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.devices.drivers import SimulatedDriver
 from bluesky_streamdet.devices.watch import Client
-from bluesky_streamdet.local import LocalBeamline
+from bluesky_streamdet.local import LocalBeamline, frames_of
 from bluesky_streamdet.sim.settings import SimulatorSettings
 
 
@@ -55,15 +55,8 @@ class SimulatedPart:
     @property
     def device(self) -> dict[str, Any]:
         """The keywords of a `StreamDetector` of either face for it."""
-        dtype = f"<u{int(self.settings.dtype.removeprefix('uint')) // 8}"
         url = f"local:{self.name}"
-        return {
-            "url": url,
-            "connect": self.connect,
-            "driver": self.driver,
-            "shape": self.settings.shape,
-            "dtype": dtype,
-        }
+        return {"url": url, "connect": self.connect, "driver": self.driver, **frames_of(self.settings)}
 
     def connect(self, url: str = "") -> Client:
         """A client of its service."""
@@ -79,8 +72,9 @@ class SimulatedPart:
             self._running.close()
 
     def _start(self) -> None:
+        folder = self._frames / self.name  # Of its own: services that share one must not have the same name.
         try:
-            self._running = LocalBeamline(self._frames, self.settings, catalog=False, frames=self._frames)
+            self._running = LocalBeamline(folder, self.settings, catalog=False, frames=folder)
         except BaseException as error:  # noqa: BLE001, it is raised where it is wanted
             self._error = error
 

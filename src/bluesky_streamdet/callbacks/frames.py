@@ -1,5 +1,5 @@
 """Frames for whoever follows a run's documents: from stream_datum, or datum, to arrays out of the file; no server
-between.
+between, unless the file is out of reach.
 
 The rule it keeps: the plan is never stopped. A file that is not there yet, or is behind its documents, is waited for a
 little; frames that can't be had by then are counted in `missed`, with a warning for the first.
@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from event_model import DocumentRouter
 from event_model.documents import (
@@ -28,8 +27,9 @@ from event_model.documents import (
 )
 from numpy.typing import NDArray
 
-from bluesky_streamdet.documents import DATA, HDF5, reader_path
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.callbacks.served import ServedFrames
+from bluesky_streamdet.documents import DATA, HDF5
+from bluesky_streamdet.streaming.reader import local_path, read_frames
 
 log = logging.getLogger(__name__)
 
@@ -45,24 +45,29 @@ class FrameRange:
     """Rows of a dataset that documents announced.
 
     key: of the data. seq_nums: of the events. start, stop: rows, of the dataset at that path in the file. columns:
-    where in that file is what each row has beside it, by name. also: what the path may be besides. run, described: the
-    run's start document, and the descriptor of the events; empty when they came before anybody listened.
+    where in that file is what each row has beside it, by name. run, described: the run's start document, and the
+    descriptor of the events; empty when they came before anybody listened. where: what this machine has for the file.
     """
 
     key: str
     seq_nums: range
-    path: Path
+    uri: str
     dataset: str
     start: int
     stop: int
     columns: Mapping[str, str] = field(default_factory=dict, compare=False)
-    also: Path | None = field(default=None, compare=False)
     run: Mapping[str, Any] = field(default_factory=dict, compare=False)
     described: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    where: Where = field(default_factory=lambda: Where(), compare=False)
 
     @property
     def rows(self) -> int:
         return self.stop - self.start
+
+    @property
+    def path(self) -> Path:
+        """Of the file on this machine."""
+        return local_path(self.uri, self.where.path_map)
 
     def last(self) -> FrameRange:
         """The newest row alone."""
@@ -79,7 +84,7 @@ class FrameRange:
 
     def joined(self, other: FrameRange) -> FrameRange | None:
         """Both as one, when `other` follows at once in the same file, and all rows are events; otherwise None."""
-        same = (self.key, self.path, self.dataset) == (other.key, other.path, other.dataset)
+        same = (self.key, self.uri, self.dataset) == (other.key, other.uri, other.dataset)
         if not same or (self.stop, self.seq_nums.stop) != (other.start, other.seq_nums.start):
             return None
         if len(self.seq_nums) != self.rows or len(other.seq_nums) != other.rows:
@@ -88,14 +93,21 @@ class FrameRange:
 
     def read(self) -> NDArray[Any] | None:
         """The rows, of shape (rows, *shape); None while the file does not have them all."""
-        return self._read(self.dataset)
+        return self._read(self.dataset, self.key)
 
     def read_column(self, name: str) -> NDArray[Any] | None:
         """What each row has beside it under this name; None when it has no such thing, or not yet."""
-        return self._read(self.columns[name]) if name in self.columns else None
+        return self._read(self.columns[name], self.key_of(name) or name) if name in self.columns else None
 
-    def _read(self, dataset: str) -> NDArray[Any] | None:
-        path = self.path if self.also is None or self.path.exists() else self.also
+    def key_of(self, name: str) -> str | None:
+        """The data key of what each row has beside it; None for what documents do not promise."""
+        keys = self.described.get("data_keys", NOBODY)
+        return next((one for one in keys if one.startswith(self.key) and one[len(self.key) + 1 :] == name), None)
+
+    def _read(self, dataset: str, key: str) -> NDArray[Any] | None:
+        path, served = self.path, self.where.served
+        if served is not None and not path.exists():
+            return served.read(self.run["uid"], self.described["name"], key, self.seq_nums)
         try:
             rows = read_frames(path, dataset, self.start, self.stop)
         except (OSError, KeyError):
@@ -103,12 +115,23 @@ class FrameRange:
         return rows if len(rows) == self.rows else None
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where files of documents are for this machine. path_map: prefixes of their paths, and what it calls them. served:
+    what has the frames of files that it can't reach.
+    """
+
+    path_map: Mapping[str, str] = field(default_factory=dict)
+    served: ServedFrames | None = None
+
+
 class FrameDocuments(DocumentRouter):
     """Calls `on_range` with a `FrameRange` for each announcement of frames in HDF5 files, of any runs that are open.
 
     keys: only these data keys, or devices whose frames these are; left out, all that are images. path_map: prefixes of
-    paths in documents, and what this machine calls them. unknown: announcements whose descriptor or resource came
-    before anybody listened here.
+    paths in documents, and what this machine calls them. catalog: a Tiled client of the runs, such as `db`, that has
+    the frames of files which are out of reach here. unknown: announcements whose descriptor or resource came before
+    anybody listened here.
     """
 
     def __init__(
@@ -116,12 +139,13 @@ class FrameDocuments(DocumentRouter):
         on_range: Callable[[FrameRange], None],
         keys: Collection[str] | None = None,
         path_map: Mapping[str, str] | None = None,
+        catalog: Any = None,
     ) -> None:
         super().__init__()
         self.unknown = 0
         self._on_range = on_range
         self._keys = keys
-        self._path_map = path_map or {}
+        self._where = Where(path_map or {}, None if catalog is None else ServedFrames(catalog))
         self._runs: dict[str, RunStart] = {}
         self._descriptors: dict[str, EventDescriptor] = {}
         self._resources: dict[str, Any] = {}
@@ -163,11 +187,8 @@ class FrameDocuments(DocumentRouter):
             if one.get("uri") == resource["uri"] and one["data_key"] != key and one["data_key"].startswith(key)
         }
         indices, seq_nums = doc["indices"], range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"])
-        written = urlparse(resource["uri"]).path
-        # Some write %20 for a space, and some, Tiled among them, take the path as it stands.
-        path, also = (Path(reader_path(one, self._path_map)) for one in (written, unquote(written)))
-        where = path, resource["parameters"]["dataset"], indices["start"], indices["stop"], columns
-        self._announce(descriptor, key, seq_nums, *where, also=None if path == also else also)
+        rows = indices["start"], indices["stop"]
+        self._announce(descriptor, key, seq_nums, resource["uri"], resource["parameters"]["dataset"], *rows, columns)
 
     def resource(self, doc: Resource) -> None:
         self._resources[doc["uid"]] = doc
@@ -189,7 +210,7 @@ class FrameDocuments(DocumentRouter):
             if datum is None or resource is None:
                 self.unknown += 1
                 continue
-            path = Path(reader_path(f"{resource['root'].rstrip('/')}/{resource['resource_path']}", self._path_map))
+            uri = f"file://localhost{resource['root'].rstrip('/')}/{resource['resource_path']}"
             kwargs = datum["datum_kwargs"]
             if "channel" in kwargs and "frame" in kwargs:
                 # Each channel is a datum; the spectra of all of them are one row.
@@ -197,11 +218,11 @@ class FrameDocuments(DocumentRouter):
                 if device not in shown and (self._keys is None or {device, key} & set(self._keys)):
                     shown.add(device)
                     columns = {name: f"{SPECTRA}/{name}" for name in FACTORS}
-                    self._announce(descriptor, device, seq_nums, path, f"{SPECTRA}/data", row, row + 1, columns)
+                    self._announce(descriptor, device, seq_nums, uri, f"{SPECTRA}/data", row, row + 1, columns)
             elif self._wants(key, data_keys):
                 frames = resource["resource_kwargs"].get("frame_per_point", 1)
                 first = kwargs["point_number"] * frames
-                self._announce(descriptor, key, seq_nums, path, DATA, first, first + frames)
+                self._announce(descriptor, key, seq_nums, uri, DATA, first, first + frames)
         return doc
 
     def _announce(
@@ -209,15 +230,14 @@ class FrameDocuments(DocumentRouter):
         descriptor: Any,
         key: str,
         seq_nums: range,
-        path: Path,
+        uri: str,
         dataset: str,
         start: int,
         stop: int,
         columns: Mapping[str, str] = NOBODY,
-        also: Path | None = None,
     ) -> None:
         run: Mapping[str, Any] = self._runs.get(descriptor["run_start"], {"uid": descriptor["run_start"]})
-        self._on_range(FrameRange(key, seq_nums, path, dataset, start, stop, columns, also, run, descriptor))
+        self._on_range(FrameRange(key, seq_nums, uri, dataset, start, stop, columns, run, descriptor, self._where))
 
     def _wants(self, key: str, data_keys: Mapping[str, Any]) -> bool:
         if self._keys is not None:
@@ -259,15 +279,16 @@ class FrameCallback(FrameDocuments):
         path_map: Mapping[str, str] | None = None,
         patience: float = 2.0,
         sleep: Callable[[float], object] = time.sleep,
+        catalog: Any = None,
     ) -> None:
-        super().__init__(self._read, keys, path_map)
+        super().__init__(self._read, keys, path_map, catalog)
         self.missed = 0
         self._on_frames = on_frames
         self._patience = patience
         self._sleep = sleep
 
     def _read(self, wanted: FrameRange) -> None:
-        frames = read_patiently(wanted, self._patience, self._sleep)
+        frames = read_patiently(wanted.read, self._patience, self._sleep)
         if frames is None:
             if not self.missed:
                 log.warning(
@@ -278,9 +299,11 @@ class FrameCallback(FrameDocuments):
             self._on_frames(wanted.key, wanted.seq_nums, frames)
 
 
-def read_patiently(wanted: FrameRange, patience: float, wait: Callable[[float], object]) -> NDArray[Any] | None:
-    """The rows of a file that may be behind; None when it still is after `patience` seconds, slept by `wait`."""
+def read_patiently(
+    read: Callable[[], NDArray[Any] | None], patience: float, wait: Callable[[float], object]
+) -> NDArray[Any] | None:
+    """What `read` has of a file that may be behind; None when it still is after `patience` seconds, slept by `wait`."""
     deadline = time.monotonic() + patience
-    while (frames := wanted.read()) is None and time.monotonic() < deadline:
+    while (frames := read()) is None and time.monotonic() < deadline:
         wait(RETRY_SECONDS)
     return frames

@@ -29,6 +29,8 @@ PERCENTILES = (1.0, 99.8)
 LONGEST_CURVE = 10_000
 COLOURS = ("deepskyblue", "limegreen", "magenta", "orange", "turquoise", "tomato")
 """Of regions, seen on dark and on white."""
+MOST_MARKED = 2000
+"""Saturated pixels that are marked one by one, as a picture smaller than the image would leave out most of them."""
 
 
 class Box(NamedTuple):
@@ -121,7 +123,7 @@ class ImagePicture:
         rows, columns = self.image.shape
         square = max(rows, columns) <= LONG * min(rows, columns)
         height = min(max(5.5 * rows / columns, 2.0), 7.0) if square else 4.0
-        return 7.0, height + (3.2 if self.curves else 1.0)
+        return 7.0, height + (2.6 if self.curves else 0.8)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -170,24 +172,31 @@ class ImagePicture:
         # Spectra have few rows, and thousands of columns.
         aspect = "auto" if max(shown.shape) > LONG * min(shown.shape) else "equal"
         drawn = axes.imshow(shown, norm=norm, cmap=colours, interpolation="nearest", aspect=aspect)
-        if self.saturated.any():
+        figure.colorbar(drawn, ax=axes, label="counts")
+        saturated = int(self.saturated.sum())
+        if saturated:
             red = np.zeros((*self.image.shape, 4))
             red[self.saturated] = 1, 0, 0, 1
             axes.imshow(red, interpolation="nearest", aspect=aspect)
-        figure.colorbar(drawn, ax=axes, label="counts")
-        saturated = int(self.saturated.sum())
-        axes.set_title(f"{self.title}{f', {saturated} pixels saturated' if saturated else ''}")
+            rows, columns = (places[:MOST_MARKED] for places in np.nonzero(self.saturated))
+            axes.plot(columns, rows, "s", color="red", markersize=2, markeredgewidth=0, scalex=False, scaley=False)
+        noted = f", {saturated} pixels saturated (red)" if saturated else ""
+        axes.set_title(f"{self.title}{noted}", fontsize="medium")
+        axes.set(xlabel="column / pixel", ylabel="row / pixel")
         self._draw_marks(axes)
 
     def _draw_marks(self, axes: Axes) -> None:
         """Regions and rings, without changing what part of the image is seen."""
         from matplotlib.patches import Circle, Rectangle
+        from matplotlib.patheffects import withStroke
 
+        outlined: Any = [withStroke(linewidth=2, foreground="k")]
         for number, (name, box) in enumerate(self.rois.items()):
             colour, corner = COLOURS[number % len(COLOURS)], (box.left - 0.5, box.top - 0.5)
             width, height = box.right - box.left, box.bottom - box.top
             axes.add_patch(Rectangle(corner, width, height, fill=False, color=colour, linewidth=1.5))
-            axes.annotate(name, corner, (0, 2), textcoords="offset points", color=colour, fontsize="small")
+            name_at = {"textcoords": "offset points", "path_effects": outlined}
+            axes.annotate(name, corner, (0, 3), color=colour, fontsize="small", **name_at)
         rings = self.style.rings
         for spacing, radius in rings.on(self.image.shape) if rings is not None else ():
             assert rings is not None
@@ -197,7 +206,8 @@ class ImagePicture:
             )
             at = self._place_of_name(row, column, radius)
             if at is not None:
-                axes.text(at[1], at[0], f"{spacing:.3g} Å", color="w", fontsize="small", ha="center", va="center")
+                middle = {"ha": "center", "va": "center", "path_effects": outlined}
+                axes.text(at[1], at[0], f"{spacing:.3g} Å", color="w", fontsize="small", **middle)
 
     def _place_of_name(self, row: float, column: float, radius: float) -> tuple[float, float] | None:
         """Where on a ring its name is seen: the first of the directions in which it is on the image."""

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -22,6 +23,7 @@ from typing_extensions import Unpack
 
 from bluesky_streamdet.callbacks.frames import NOBODY, FrameDocuments, FrameRange, read_patiently
 from bluesky_streamdet.callbacks.surfaces import SIZE, Picture, PngFile, Surface, display
+from bluesky_streamdet.core.extras import extra
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +76,14 @@ class Options(TypedDict, total=False):
     """What all live plots take, besides `save`: a PNG file, written anew for each picture; left out, pictures go into
     a window, a notebook's output, or nowhere, as matplotlib can.
 
-    keys: data keys, or devices; left out, the first of the run that has images. path_map: as of `FrameDocuments`.
-    frames: where to have frames from, instead of the files: the address "tcp://…" of an output of the service that
-    publishes, its REST address "http://…", or a `Direct`. show: another place for pictures.
+    keys: data keys, or devices; left out, the first of the run that has images. path_map, catalog: as of
+    `FrameDocuments`. frames: where to have frames from, instead of the files: the address "tcp://…" of an output of the
+    service that publishes, its REST address "http://…", or a `Direct`. show: another place for pictures.
     """
 
     keys: Collection[str] | None
     path_map: Mapping[str, str] | None
+    catalog: Any
     frames: str | Direct | None
     show: Surface | None
 
@@ -100,7 +103,9 @@ class Live(FrameDocuments, ABC):
     size: tuple[float, float] = SIZE
 
     def __init__(self, save: str | Path | None = None, **options: Unpack[Options]) -> None:
-        super().__init__(self._offer, options.get("keys"), options.get("path_map"))
+        with extra("plots", "Live plots"):
+            import matplotlib as _  # noqa: F401
+        super().__init__(self._offer, options.get("keys"), options.get("path_map"), options.get("catalog"))
         self.drawn = self.skipped = self.missed = 0
         self.surface: Surface = options.get("show") or (PngFile(save) if save is not None else display(self.size))
         self._direct = _direct(options.get("frames"))
@@ -126,10 +131,15 @@ class Live(FrameDocuments, ABC):
         """What has been taken in, to be drawn; None for nothing."""
 
     def title(self, shot: Shot) -> str:
-        """Which event it is, and how many were skipped or missed before."""
+        """Which event of which scan it is, and how many were skipped or missed before."""
+        return self.titled(shot, f"event {shot.seq_nums[-1]}")
+
+    def titled(self, shot: Shot, what: str) -> str:
+        """The same, but of `what`."""
+        scan = shot.run.get("scan_id")
         counts = {"skipped": self.skipped, "missed": self.missed}
-        noted = "".join(f", {count} {what}" for what, count in counts.items() if count)
-        return f"{shot.key}, event {shot.seq_nums[-1]}{noted}"
+        noted = (f"{count} {why}" for why, count in counts.items() if count)
+        return ", ".join([*([] if scan is None else [f"scan {scan}"]), shot.key, what, *noted])
 
     # In the thread of the plan.
 
@@ -179,6 +189,10 @@ class Live(FrameDocuments, ABC):
             thread.join()
         if self._direct is not None:
             self._direct.close()
+
+    def __repr__(self) -> str:
+        counts = f"{self.drawn} pictures of the last run, {self.skipped} frames skipped, {self.missed} missed"
+        return f"<{type(self).__name__} {self.surface}: {counts}>"
 
     def __enter__(self) -> Live:
         return self
@@ -336,12 +350,19 @@ class Live(FrameDocuments, ABC):
         return max(1, BLOCK // size)
 
     def _read(self, wanted: FrameRange) -> Shot | None:
-        frames = read_patiently(wanted, PATIENCE, threading.Event().wait)
+        wait = threading.Event().wait
+        frames = read_patiently(wanted.read, PATIENCE, wait)
         if frames is None:
             log.warning("%s has no frame %d yet; it is not shown", wanted.path, wanted.start)
             self.missed += wanted.rows
             return None
-        columns = {name: values for name in self.columns if (values := wanted.read_column(name)) is not None}
+        columns = {}
+        for name in self.columns:
+            # What was not promised may not be there at all.
+            patience = PATIENCE if name in wanted.columns and wanted.key_of(name) is not None else 0.0
+            values = read_patiently(partial(wanted.read_column, name), patience, wait)
+            if values is not None:
+                columns[name] = values
         if len(wanted.seq_nums) != len(frames):
             frames = frames.reshape(len(wanted.seq_nums), -1, *frames.shape[1:])
         return Shot(wanted.key, wanted.seq_nums, frames, columns, wanted.run, wanted.described)

@@ -64,6 +64,7 @@ class LiveMap(Live):
         self._wanted, self._correction, self._exclude = regions, correction, tuple(exclude)
         self._all: dict[str, Counted] = {}
         self._newest: Counted | None = None
+        self._shot: Shot | None = None
         options["keys"] = [detector] if detector is not None else options.get("keys")
         super().__init__(save, **options)
 
@@ -79,20 +80,20 @@ class LiveMap(Live):
             counted = self._all[uid] = Counted(shot, wanted_regions(self._wanted, described_in(shot)))
             self._all = dict(list(self._all.items())[-KEPT_RUNS:])
         counted.add(shot, self._correction, self._exclude)
-        self._newest = counted
+        self._newest, self._shot = counted, shot
 
     def picture(self) -> MapPicture | None:
-        counted = self._newest
-        if counted is None:
+        counted, shot = self._newest, self._shot
+        if counted is None or shot is None:
             return None
-        missed = f", {self.missed} missed" if self.missed else ""
-        return MapPicture(f"{counted.title}{missed}", counted.maps, _places(counted.run))
+        title = f"{self.titled(shot, f'{counted.points} points')}, {counted.how}"
+        return MapPicture(title, counted.maps, _places(counted.run, shot.described))
 
 
 class Counted:
     """Counts of one run's regions, by the number of the event. Raises `ConfigError` for a region that is not recorded.
 
-    run: its start document.
+    run: its start document. points: the number of the last. how: what was done to counts.
     """
 
     def __init__(self, shot: Shot, regions: Mapping[str, Region]) -> None:
@@ -100,7 +101,7 @@ class Counted:
             raise ConfigError(f"{shot.key} has no regions to make a map of.", 'Give some, such as LiveMap("Fe Ka").')
         described = described_in(shot)
         self.run = shot.run
-        self.title = ""
+        self.points, self.how = 0, ""
         self._masks = {name: described.mask(one) for name, one in list(regions.items())[:MOST_MAPS]}
         points = int(shot.run.get("num_points") or 0)
         self._counts = {name: np.full(points, np.nan) for name in self._masks}
@@ -112,7 +113,7 @@ class Counted:
     def add(self, shot: Shot, correction: str, exclude: Sequence[int]) -> None:
         """Take frames in."""
         spectra = spectra_of(shot)
-        factor, how = correction_of(shot, correction, spectra.shape[1])
+        factor, self.how = correction_of(shot, correction, spectra)
         first, end = shot.seq_nums.start - 1, shot.seq_nums.start - 1 + len(spectra)
         for name, mask in self._masks.items():
             counts = self._counts[name]
@@ -120,8 +121,8 @@ class Counted:
                 grown = np.full(max(end, 2 * len(counts) if not self.run.get("num_points") else end), np.nan)
                 grown[: len(counts)] = counts
                 counts = self._counts[name] = grown
-            counts[first:end] = region_counts(spectra, mask, factor, exclude)
-        self.title = f"{shot.key}, {end} points, {how}"
+            counts[first:end] = region_counts(spectra, mask, factor, exclude).sum(axis=1)
+        self.points = end
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,14 @@ class Places:
     extent: tuple[float, float, float, float] | None = None
 
 
-def _places(run: Mapping[str, Any]) -> Places:
+def _places(run: Mapping[str, Any], described: Mapping[str, Any]) -> Places:
     motors, extents, shape = list(run.get("motors") or ()), run.get("extents"), run.get("shape") or ()
     if len(shape) != 2:
-        return Places(tuple(motors[:1]))
-    names = tuple(motors) if len(motors) == 2 else tuple(f"{motors[0]} {one}" for one in "yx") if motors else ()
+        return Places()
+    names = (
+        (f"{motors[0]} {one}" for one in "yx") if len(motors) == 1 else (_with_unit(one, described) for one in motors)
+    )
+    names = tuple(names)
     if not extents or len(extents) != 2:
         return Places(names)
     # Extents are those of the points' middles.
@@ -145,6 +149,11 @@ def _places(run: Mapping[str, Any]) -> Places:
         half = (high - low) / max(1, points - 1) / 2 or 0.5
         edges += [low - half, high + half]
     return Places(names, (edges[0], edges[1], edges[2], edges[3]))
+
+
+def _with_unit(motor: str, described: Mapping[str, Any]) -> str:
+    unit = described.get("data_keys", {}).get(motor, {}).get("units")
+    return f"{motor} / {unit}" if unit else motor
 
 
 @dataclass(frozen=True)

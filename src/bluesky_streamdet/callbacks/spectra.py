@@ -1,4 +1,4 @@
-"""Frames of spectra as live plots want them: (events, channels, bins), and what corrects them for dead time."""
+"""Frames of spectra as live plots want them, and what corrects them for dead time."""
 
 from __future__ import annotations
 
@@ -20,26 +20,29 @@ for those that the device has."""
 
 
 def spectra_of(shot: Shot) -> NDArray[Any]:
-    """(events, channels, bins): over the frames of an event, and over auxiliary axes, the sum. Raises `ConfigError`."""
+    """(events, frames, channels, bins), with one frame where events have no more; over auxiliary axes, the sum.
+
+    Raises `ConfigError`.
+    """
     frames = shot.frames
     dims = shot.described.get("data_keys", {}).get(shot.key, {}).get("dims", [])
-    if frames.ndim > 3 and dims[:1] == ["frame"]:
-        frames = frames.sum(axis=1)
-    if frames.ndim == 4:
-        frames = frames.sum(axis=2)
     if frames.ndim == 2:
         frames = frames[:, np.newaxis]
-    if frames.ndim != 3:
-        raise ConfigError(f"{shot.key} has frames of shape {frames.shape[1:]}; spectra have (channels, bins).")
+    if frames.ndim == 3 or dims[:1] != ["frame"]:
+        frames = frames[:, np.newaxis]
+    if frames.ndim == 5:
+        frames = frames.sum(axis=3)
+    if frames.ndim != 4:
+        raise ConfigError(f"{shot.key} has frames of shape {shot.frames.shape[1:]}; spectra have (channels, bins).")
     return frames
 
 
-def correction_of(shot: Shot, correction: str, channels: int) -> tuple[NDArray[np.float64], str]:
-    """By what to multiply counts, (events, channels), and what to call the result."""
+def correction_of(shot: Shot, correction: str, spectra: NDArray[Any]) -> tuple[NDArray[np.float64], str]:
+    """By what to multiply counts, (events, frames, channels), and what to call the result."""
+    shape = spectra.shape[:3]
     if FACTORS.get(correction, "") not in shot.columns:
-        return np.ones((len(shot.frames), channels)), "as counted"
-    factor = np.asarray(factor_of(shot.columns, correction, channels), np.float64)
-    return factor, "corrected for dead time"
+        return np.ones(shape), "as counted"
+    return factor_of(shot.columns, correction, shape[2]).reshape(shape), "corrected for dead time"
 
 
 def described_in(shot: Shot) -> Described:

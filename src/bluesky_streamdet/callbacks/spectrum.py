@@ -66,13 +66,13 @@ class LiveSpectrum(Live):
         shot = self._shot
         if shot is None:
             return None
-        spectra = spectra_of(shot)[-1]
-        factor, how = correction_of(shot, self._correction, len(spectra))
+        spectra = spectra_of(shot)
+        factor, how = correction_of(shot, self._correction, spectra)
         described = described_in(shot)
         regions = wanted_regions(self._regions, described)
         marked = {name: one.energies(described.calibration) for name, one in regions.items()}
         title = f"{self.title(shot)}, {how}"
-        counts = spectra * factor[-1][:, np.newaxis]
+        counts = (spectra[-1] * factor[-1][..., np.newaxis]).sum(axis=0)
         return SpectrumPicture(title, described.energies, counts, marked, self._lines, self._energies, self._log)
 
 

@@ -29,7 +29,7 @@ class Picture(Protocol):
 
 
 class Surface(Protocol):
-    """Shows pictures; called in the thread of the plot."""
+    """Shows pictures; called in the thread of the plot. As text, it says where."""
 
     def begin(self) -> None:
         """A run begins: what was shown is over."""
@@ -45,6 +45,9 @@ class Nowhere:
 
     def show(self, picture: Picture) -> None: ...
 
+    def __str__(self) -> str:
+        return "shown nowhere, as there is no display"
+
 
 class PngFile:
     """Written anew for each picture; whoever looks at it sees the old one or the new one, never half of it."""
@@ -58,6 +61,9 @@ class PngFile:
         part = self.path.with_name(self.path.name + ".part")
         part.write_bytes(png_of(picture))
         part.replace(self.path)
+
+    def __str__(self) -> str:
+        return f"in the file {self.path}"
 
 
 class Window:
@@ -86,6 +92,9 @@ class Window:
         self.figure.canvas.flush_events()
         return pyplot.fignum_exists(self.figure.number)  # type: ignore[attr-defined]  # of those of pyplot
 
+    def __str__(self) -> str:
+        return "in a window"
+
     def _draw(self) -> None:
         picture, self._picture = self._picture, None
         if picture is not None:
@@ -111,6 +120,9 @@ class Widget:
         picture.draw(self.figure)
         self.figure.canvas.draw()
 
+    def __str__(self) -> str:
+        return "in the notebook"
+
 
 class Inline:
     """An image in the output of a notebook's cell, replaced as it changes; a new one for each run."""
@@ -129,6 +141,9 @@ class Inline:
             self._shown = display(image, display_id=True)
         else:
             self._shown.update(image)
+
+    def __str__(self) -> str:
+        return "in the notebook"
 
 
 def png_of(picture: Picture) -> bytes:

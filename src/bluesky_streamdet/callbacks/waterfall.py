@@ -60,7 +60,7 @@ class LiveWaterfall(Live):
         return np.array(self._lines)
 
     def take(self, shot: Shot) -> None:
-        counts = spectra_of(shot).sum(axis=1, dtype=np.float64)
+        counts = spectra_of(shot).sum(axis=(1, 2), dtype=np.float64)
         binning = -(-counts.shape[1] // WIDEST)
         run = shot.run.get("uid")
         if run != self._run or (self._lines and len(self._lines[0]) != -(-counts.shape[1] // binning)):
@@ -117,9 +117,9 @@ class WaterfallPicture:
 
 def _axis_of(shot: Shot) -> tuple[str, float, float]:
     """Energies where the device has said that places are such; otherwise numbers of places."""
-    said = shot.described.get("configuration", {}).get(shot.key, {}).get("data", {})
-    if not any(key.endswith("ev_per_bin") for key in said):
+    described = described_in(shot)
+    if not described.calibrated:
         return "place", -0.5, shot.frames.shape[-1] - 0.5
-    energies = described_in(shot).energies / 1000
+    energies = described.energies / 1000
     known = energies[np.isfinite(energies)]
     return "energy / keV", float(known[0]), float(known[-1])

@@ -24,14 +24,9 @@ def demo(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from rich.console import Console
 
-    from bluesky_streamdet.core.errors import MissingLibrary
+    from bluesky_streamdet.core.extras import extra
 
     console = Console()
-    try:
-        with console.status("loading Bluesky and Tiled"):
-            from bluesky_streamdet.cli.tour import Tour
-    except ImportError as error:
-        raise MissingLibrary(
-            f"The demo needs {error.name}, which is not installed.", "Install it: pip install 'bluesky-streamdet[demo]'"
-        ) from error
+    with console.status("loading Bluesky and Tiled"), extra("demo", "The scans of the demo"):
+        from bluesky_streamdet.cli.tour import Tour
     raise typer.Exit(0 if Tour(folder, console).run(points, frames, keep=keep) else 1)

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bluesky_streamdet.core.errors import MissingLibrary, WriteFailed
+from bluesky_streamdet.core.errors import WriteFailed
+from bluesky_streamdet.core.extras import extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,12 +20,8 @@ INCHES, DOTS_PER_INCH = 8.0, 150
 
 def need_matplotlib() -> None:
     """Raises `MissingLibrary` when it is not installed."""
-    try:
+    with extra("plots", "Pictures"):
         import matplotlib as _  # noqa: F401
-    except ImportError as error:
-        raise MissingLibrary(
-            "Pictures need the library 'matplotlib'.", "Install it: `pip install 'bluesky-streamdet[plots]'`."
-        ) from error
 
 
 def save_picture(image: NDArray[Any], path: Path, title: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bluesky_streamdet.cli.console import printable, say, stopped_by_signal
-from bluesky_streamdet.core.errors import ConfigError, MissingLibrary
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.extras import extra
 
 if TYPE_CHECKING:
     from bluesky_streamdet.callbacks.live import Live
@@ -44,6 +47,10 @@ def plot(
     path_map: Annotated[
         list[str] | None, typer.Option(help="THERE=HERE: what this machine calls a folder of the files; several times")
     ] = None,
+    catalog: Annotated[
+        str | None,
+        typer.Option(help="the runs in a Tiled server, which has the frames of files that this machine can't reach"),
+    ] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="end after so many runs")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="end after so many seconds")] = None,
 ) -> None:
@@ -52,14 +59,12 @@ def plot(
     In the process of the RunEngine: `from bluesky_streamdet.streaming.documents import DocumentPublisher`, then
     `RE.subscribe(DocumentPublisher())`.
     """
-    from bluesky_streamdet.cli.image import need_matplotlib
     from bluesky_streamdet.streaming.documents import DocumentSubscriber
 
-    need_matplotlib()
     given = {"regions": region, "elements": element, "correction": correction, "saturation": saturation}
     wanted = {name: value for name, value in given.items() if value}
     common = {"keys": key or None, "frames": frames, "path_map": _mapped(path_map or [])}
-    with stopped_by_signal() as stop, DocumentSubscriber(address) as subscriber:
+    with stopped_by_signal() as stop, DocumentSubscriber(address) as subscriber, _opened(catalog) as common["catalog"]:
         drawn = _made(what, wanted, save, common)
         _need_window(drawn, save)
         try:
@@ -72,15 +77,11 @@ def plot(
 
 
 def _made(what: str, wanted: dict[str, Any], save: Path | None, common: dict[str, Any]) -> Live:
-    try:
-        from bluesky_streamdet.callbacks.image import LiveImage
-        from bluesky_streamdet.callbacks.livemap import LiveMap
-        from bluesky_streamdet.callbacks.spectrum import LiveSpectrum
-        from bluesky_streamdet.callbacks.waterfall import LiveWaterfall
-    except ImportError as error:
-        raise MissingLibrary(
-            f"Plots of runs need the library {error.name!r}.", "Install it: `pip install 'bluesky-streamdet[bluesky]'`."
-        ) from error
+    from bluesky_streamdet.callbacks.image import LiveImage
+    from bluesky_streamdet.callbacks.livemap import LiveMap
+    from bluesky_streamdet.callbacks.spectrum import LiveSpectrum
+    from bluesky_streamdet.callbacks.waterfall import LiveWaterfall
+
     takes: dict[str, tuple[Any, tuple[str, ...]]] = {
         "spectrum": (LiveSpectrum, ("regions", "elements", "correction")),
         "map": (LiveMap, ("regions", "correction")),
@@ -91,6 +92,21 @@ def _made(what: str, wanted: dict[str, Any], save: Path | None, common: dict[str
         raise ConfigError(f"There is no plot {what!r}.", f"Take {', '.join(takes)}.")
     kind, names = takes[what]
     return kind(save=save, **{name: wanted[name] for name in names if name in wanted}, **common)
+
+
+@contextmanager
+def _opened(catalog: str | None) -> Iterator[Any]:
+    """The client of a catalog; None for none."""
+    if catalog is None:
+        yield None
+        return
+    with extra("tiled", "Catalogs"):
+        from tiled.client import from_uri
+    client: Any = from_uri(catalog)
+    try:
+        yield client
+    finally:
+        client.context.close()
 
 
 def _need_window(drawn: Live, save: Path | None) -> None:

@@ -41,9 +41,9 @@ def simulate(
     pulse: Annotated[float | None, typer.Option(min=0, help="triggered by cable, once in so many seconds")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="one series after another, until Ctrl-C")] = False,
     filename: Annotated[str, typer.Option(help="file name that the header proposes")] = "",
-    shape: Annotated[str, typer.Option(help="ROWSxCOLUMNS")] = "1065x1030",
-    dtype: Annotated[str, typer.Option(help="pixel type")] = "uint32",
-    compression: Annotated[str | None, typer.Option(help="bslz4 or none; bslz4 where its library is installed")] = None,
+    shape: Annotated[str | None, typer.Option(help="ROWSxCOLUMNS; as the detector's if left out")] = None,
+    dtype: Annotated[str | None, typer.Option(help="pixel type; the detector's if left out")] = None,
+    compression: Annotated[str | None, typer.Option(help="bslz4 or none; the detector's if left out")] = None,
     seed: Annotated[int, typer.Option(help="another seed, another crystal and other faults")] = 0,
     drop: Annotated[str | None, typer.Option(help=f"frames that never come: {FRAMES}")] = None,
     duplicate: Annotated[str | None, typer.Option(help="frames that come twice")] = None,
@@ -79,7 +79,7 @@ def simulate(
         endpoint=_endpoint(name, host, port),
         bind=not connect,
         control=None if control_port is None else f"tcp://127.0.0.1:{control_port}",
-        shape=pair_of(shape, "shape"),
+        shape=None if shape is None else pair_of(shape, "shape"),
         dtype=dtype,
         encoding=RAW if compression == "raw" else compression,
         seed=seed,
@@ -100,13 +100,15 @@ def _endpoint(name: str, host: str, port: int | None) -> str:
 
 
 def _run(settings: SimulatorSettings, job: Arm, loop: bool) -> None:
+    import numpy as np
+
     from bluesky_streamdet.catalog import DETECTORS
     from bluesky_streamdet.sim.settings import simulator
 
     with stopped_by_signal() as stop, simulator(settings) as running:
         detector, control = running.detector, running.control
         form = detector.pictures.format
-        what = f"{form.shape[0]}x{form.shape[1]} {settings.dtype}, compression {form.encoding}"
+        what = f"{form.shape[0]}x{form.shape[1]} {np.dtype(form.dtype).name}, compression {form.encoding}"
         say(f"{settings.detector} ({DETECTORS[settings.detector].codec}) sends on {running.address}: {what}")
         if control is not None:
             say(f"control port: {control.address}")

@@ -60,7 +60,7 @@ class Tour:
         with self._doing("starting detector, service and an embedded Tiled catalog"):
             beamline = LocalBeamline(self._folder, settings)
         with beamline:
-            self._pictures = Pictures(settings.shape, settings.dtype, settings.encoding, settings.seed)
+            self._pictures = Pictures(SHAPE)
             runs = self._scans(beamline, points, frames)
             self._show(runs)
             if keep:

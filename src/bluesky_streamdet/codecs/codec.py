@@ -16,8 +16,19 @@ import numpy as np
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, FrameFormat, SeriesEnd, SeriesStart
-from bluesky_streamdet.transforms import bslz4
+from bluesky_streamdet.core.events import (
+    BSLZ4,
+    CBF,
+    LZ4,
+    MONO12P,
+    RAW,
+    Event,
+    Frame,
+    FrameFormat,
+    SeriesEnd,
+    SeriesStart,
+)
+from bluesky_streamdet.transforms import bslz4, cbf, lz4, mono12p
 
 Message = list[Buffer]
 
@@ -34,7 +45,7 @@ DTYPES = {
     for name in (
         *("int8", "int16", "int32", "int64"),
         *("uint8", "uint16", "uint32", "uint64"),
-        *("float32", "float64"),
+        *("float16", "float32", "float64"),
     )
 }
 """Names of pixel types on the wire, and NumPy's little-endian type string of each."""
@@ -49,7 +60,10 @@ class Decoder(Protocol):
 
 
 class Encoder(Protocol):
-    """Events to messages, as the detector would send them."""
+    """Events to messages, as the detector would send them.
+
+    A message without parts is not sent: the format has no word for that event.
+    """
 
     def start(self, start: SeriesStart) -> Message: ...
 
@@ -117,7 +131,13 @@ def _is_whole(part: Buffer, nbytes: int, itemsize: int) -> None:
         )
 
 
-PAYLOAD_CHECKS: dict[str, Callable[[Buffer, int, int], None]] = {RAW: _is_whole, BSLZ4: bslz4.verify}
+PAYLOAD_CHECKS: dict[str, Callable[[Buffer, int, int], None]] = {
+    RAW: _is_whole,
+    BSLZ4: bslz4.verify,
+    LZ4: lz4.verify,
+    CBF: cbf.verify,
+    MONO12P: mono12p.verify,
+}
 """For each encoding: raises `MalformedMessage` if a part can't be so many decoded bytes, of items of so many bytes."""
 
 

@@ -33,7 +33,8 @@ from bluesky_streamdet.codecs.codec import (
     plain,
 )
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.events import BSLZ4, LZ4, RAW, Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.transforms import lz4
 
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -100,7 +101,8 @@ RENAMED = {
 PARTS_OF_HEADER = {"none": 1, "basic": 2, "all": 8}
 """By its detail, and without the appendix."""
 
-ENCODINGS = {"<": RAW, "": RAW, "bs8-lz4<": BSLZ4, "bs16-lz4<": BSLZ4, "bs32-lz4<": BSLZ4}
+ENCODINGS = {"<": RAW, "": RAW, "lz4<": LZ4, "bs8-lz4<": BSLZ4, "bs16-lz4<": BSLZ4, "bs32-lz4<": BSLZ4}
+"""LZ4 comes without the header that a file needs, and gets it here."""
 
 
 class Decoder:
@@ -133,7 +135,7 @@ class Decoder:
         if data.size is not None and data.size != size:
             raise MalformedMessage("payload of another size", f"{size} bytes instead of {data.size}")
         form = self._format(data.shape[::-1], data.type, ENCODINGS[data.encoding], None)
-        payload = (parts[2],)
+        payload = (parts[2] if form.encoding != LZ4 else lz4.from_block(parts[2], form.nbytes),)
         check_payload(form, payload)
         times = json_of(_TIMES, parts[3])
         detail = {name: value for name in times.__struct_fields__ if (value := getattr(times, name)) is not None}
@@ -158,6 +160,9 @@ def _series_start(header: _Header, parts: Sequence[Buffer]) -> SeriesStart:
     appendix = _appendix(parts[wanted]) if len(parts) > wanted else None
     if appendix is not None:
         metadata["header_appendix"] = appendix
+    if isinstance(appendix, dict) and isinstance(appendix.get("rotate"), int):
+        # By beamlines' convention, and by the name that the transform `rotate` looks for.
+        metadata["quarter_turns"] = appendix["rotate"]
     proposed = appendix.get("filename") if isinstance(appendix, dict) else None
     filename = proposed if isinstance(proposed, str) else None
     return SeriesStart(str(header.series), BEFORE_FIRST_FRAME, filename, _announced(settings), metadata)
@@ -224,17 +229,18 @@ class Encoder:
         form = frame.format
         bits = 8 * np.dtype(form.dtype).itemsize
         series = int(frame.series or 0)
+        blob = frame.parts[0] if form.encoding != LZ4 else lz4.to_block(frame.parts[0], form.nbytes)
         data = {
             "htype": "dimage_d-1.0",
             "shape": form.shape[::-1],
             "type": np.dtype(form.dtype).name,
-            "encoding": f"bs{bits}-lz4<" if form.encoding == BSLZ4 else "<",
-            "size": memoryview(frame.parts[0]).nbytes,
+            "encoding": {BSLZ4: f"bs{bits}-lz4<", LZ4: "lz4<"}.get(form.encoding, "<"),
+            "size": memoryview(blob).nbytes,
         }
         return [
             msgspec.json.encode({"htype": "dimage-1.0", "series": series, "frame": frame.number, "hash": ""}),
             msgspec.json.encode(data),
-            frame.parts[0],
+            blob,
             msgspec.json.encode({"htype": "dconfig-1.0", **(frame.detail or {})}),
         ]
 

@@ -4,8 +4,9 @@
     image       {"htype": "image", "msg_number", "frame", "shape", "type", "compression"} + one or more parts of payload
     series_end  {"htype": "series_end", "msg_number"}
 
-`msg_number` counts all messages over the life of the sender. Optional in an image: "chunks" (what one part holds) and
-"discard" (show it, don't write it); in the settings: "save_raw" (false: write nothing) and "nframes".
+`msg_number` counts all messages over the life of the sender; without it, frames are put in order by their numbers.
+Optional in an image: "chunks" (what one part holds) and "discard" (show it, don't write it); in the settings:
+"save_raw" (false: write nothing), "nframes" and "exptime", in seconds.
 Detectors that speak it, and where the format is described: docs/reference/stins.md.
 """
 
@@ -28,7 +29,7 @@ from bluesky_streamdet.codecs.codec import (
     plain,
 )
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.events import RAW, Event, Frame, FrameFormat, SeriesEnd, SeriesStart
 
 
 class _Header(msgspec.Struct, tag_field="htype", tag="header"):
@@ -68,7 +69,7 @@ class Decoder:
         if position is not None:
             check_number(position, "msg_number")
         if type(header) is _Image:
-            form = self._format(header.shape, header.type, header.compression, header.chunks)
+            form = self._form(header)
             payload = tuple(parts[1:])
             check_payload(form, payload)
             number = check_number(header.frame, "frame number")
@@ -79,6 +80,23 @@ class Decoder:
             raise MalformedMessage("wrong number of parts", f"{len(parts)} in a series_end")
         return (SeriesEnd(None, position),)
 
+    def _form(self, header: _Image) -> FrameFormat:
+        return self._format(header.shape, header.type, header.compression or RAW, header.chunks)
+
+
+class ModuleDecoder(Decoder):
+    """The same from one module of several, whose image header describes the whole frame, with the modules first, and
+    whose payload is the part that "chunks" describes.
+    """
+
+    def _form(self, header: _Image) -> FrameFormat:
+        part = header.chunks
+        if part is None:
+            return super()._form(header)
+        if len(part) < 2 or part[0] != 1 or part[1:] != header.shape[1:]:
+            raise MalformedMessage("impossible chunks", f"{part[:5]} of {header.shape[:5]} are no module's part")
+        return self._format(part[1:], header.type, header.compression or RAW, None)
+
 
 def _series_start(header: _Header, more: Sequence[Buffer]) -> SeriesStart:
     settings: dict[str, Any] = {}
@@ -87,6 +105,8 @@ def _series_start(header: _Header, more: Sequence[Buffer]) -> SeriesStart:
     save = settings.pop("save_raw", True)
     frames = settings.get("nframes")
     announced = type(frames) is int and 0 < frames < LARGEST_NUMBER
+    if isinstance(settings.get("exptime"), int | float):
+        settings.setdefault("count_time", settings["exptime"])
     return SeriesStart(
         None, header.msg_number, header.filename, frames if announced else None, settings, save is not False
     )
@@ -110,16 +130,17 @@ class Encoder:
 
     def frame(self, frame: Frame) -> Message:
         form = frame.format
+        shape, chunks = self._shapes(form)
         header: dict[str, Any] = {
             "htype": "image",
             "msg_number": self._next(),
             "frame": frame.number,
-            "shape": form.shape,
+            "shape": shape,
             "type": np.dtype(form.dtype).name,
             "compression": form.encoding,
         }
-        if form.chunk != form.shape:
-            header["chunks"] = form.chunk
+        if chunks != shape:
+            header["chunks"] = chunks
         if frame.discard:
             header["discard"] = True
         return [msgspec.json.encode(header), *frame.parts]
@@ -131,3 +152,18 @@ class Encoder:
         number = self._count
         self._count += 1
         return number
+
+    def _shapes(self, form: FrameFormat) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of the whole frame, and of what one part holds."""
+        return form.shape, form.chunk
+
+
+class ModuleEncoder(Encoder):
+    """As one of `modules` modules, for `ModuleDecoder`."""
+
+    def __init__(self, modules: int = 4) -> None:
+        super().__init__()
+        self._modules = modules
+
+    def _shapes(self, form: FrameFormat) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self._modules, *form.shape), (1, *form.shape)

@@ -67,6 +67,12 @@ class Leftovers:
             return known and (armed or not self._silent or frame.series != self._key)
         return self._goes_on(frame) and (armed or not self._silent)
 
+    def counts_on(self, frame: Frame) -> bool:
+        """Whether `frame`, of a stream without headers, is of the series that ended last, or of one before it."""
+        if frame.series is not None and frame.series != self._key:
+            return self.named(frame.series)
+        return self._last is not None and frame.number > self._last[0] and not self._silent
+
     def resumed_at(self, frame: Frame) -> int | None:
         """The position after the last of the series that fell silent, if `frame` goes on with it."""
         if not self._silent or self._last is None or self._last[1] is None or not self._goes_on(frame):

@@ -30,14 +30,16 @@ class Gaps:
         if len(self.ranges) < REMEMBERED:
             self.ranges.append((first, last, offset))
 
+    def has(self, position: int) -> bool:
+        index = bisect_right(self.ranges, position, key=_first) - 1
+        return index >= 0 and position <= self.ranges[index][1]
+
     def fill(self, position: int) -> bool:
         """Take `position` out of the gaps. False when it is in none."""
+        if not self.has(position):
+            return False
         index = bisect_right(self.ranges, position, key=_first) - 1
-        if index < 0:
-            return False
         first, last, offset = self.ranges[index]
-        if position > last:
-            return False
         self.changes += 1
         self.count -= 1
         halves = [one for one in ((first, position - 1, offset), (position + 1, last, offset)) if one[0] <= one[1]]

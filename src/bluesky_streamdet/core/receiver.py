@@ -6,8 +6,8 @@ Whoever runs it feeds events as they come, calls `tick` now and then, and carrie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from bluesky_streamdet.core.actions import Action, Begin, Deliver, Finish
 from bluesky_streamdet.core.errors import Busy
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.core.ledger import Ledger
@@ -17,47 +17,26 @@ from bluesky_streamdet.core.rules import RULES, Act, Happening, State
 from bluesky_streamdet.core.series import Limits, Order, Series, differ, is_later
 
 
-@dataclass(slots=True)
-class Begin:
-    """Open the sinks for a series. `start` is None when its header was lost."""
-
-    series: Series
-    start: SeriesStart | None
-
-
-@dataclass(slots=True)
-class Deliver:
-    """Frames of the open series, in order."""
-
-    series: Series
-    frames: list[Frame]
-
-
-@dataclass(slots=True)
-class Finish:
-    """Close the sinks, then judge `series.outcome()`."""
-
-    series: Series
-
-
-Action = Begin | Deliver | Finish
-
-
 class Receiver:
     """The rules of `core.rules`, applied to what comes.
 
     limits: how long a series waits. unarmed: makes the order for a series that the stream starts by itself, or returns
-    None when the configuration lets nobody start one but by request.
+    None when the configuration lets nobody start one but by request. announced: whether the stream has headers, as all
+    but a few have; without them the first frame begins a series, and one of a number that came before the next.
     """
 
-    def __init__(self, limits: Limits, unarmed: Callable[[SeriesStart | None], Order | None]) -> None:
+    def __init__(
+        self, limits: Limits, unarmed: Callable[[SeriesStart | None], Order | None], *, announced: bool = True
+    ) -> None:
         self.state = State.IDLE
         self.series: Series | None = None
         self.between = Ledger()
         self.last_data = 0.0
+        self.announced = announced
         self._limits = limits
         self._unarmed = unarmed
         self._now = 0.0
+        self._silence = 0.0
         self._order: Order | None = None
         self._actions: list[Action] = []
         self._begun = False
@@ -89,6 +68,7 @@ class Receiver:
 
     def receive(self, events: Iterable[Event], now: float) -> list[Action]:
         """Take what came from the stream, in its order."""
+        self._silence = now - self.last_data
         self._now = self.last_data = now
         for event in events:
             self._event(event)
@@ -116,7 +96,7 @@ class Receiver:
                 if now >= self._deadline or (self._settle_by is not None and now >= self._settle_by):
                     self._close(series)
             elif self._is_silent(series.order):
-                series.reason = f"no data for {series.order.quiet:g} s and no end message"
+                series.reason = f"no data for {series.order.quiet:g} s{' and no end message' * self.announced}"
                 self._close(series, silent=True)
         elif self._order is not None and self._is_silent(self._order):
             self._end_unstarted(f"no data for {self._order.quiet:g} s", aborted=False)
@@ -193,7 +173,7 @@ class Receiver:
         self._actions.append(Begin(series, series.start))
 
     def _begin_headless(self, frame: Frame) -> None:
-        left_over = self._leftovers.has(frame, armed=self._order is not None)
+        left_over = self._is_left_over(frame)
         order = None if left_over else self._order or self._unarmed(None)
         if order is None:
             self.between.received += 1
@@ -201,10 +181,23 @@ class Receiver:
             self.between.foreign[why] += 1
             self._leftovers.refused(frame)
             return
+        if not self.announced:
+            limits = self._limits
+            self._begin(order, None, frame.series, Resequencer(None, *limits.of_gaps, settle=limits.settle_seconds))
+            self._take(frame)
+            return
         first = self._leftovers.resumed_at(frame)
         series = self._begin(order, None, frame.series, Resequencer(first, *self._limits.of_gaps, wait=True))
         series.reason = "the header was lost" if first is None else "goes on after the series before fell silent"
         self._take(frame)
+
+    def _is_left_over(self, frame: Frame) -> bool:
+        if self.announced:
+            return self._leftovers.has(frame, armed=self._order is not None)
+        # A camera that nobody stops counts on from one order to the next: who arms wants what comes.
+        if self._order is not None or self._silence >= self._limits.quiet_seconds:
+            return False
+        return self._leftovers.counts_on(frame)
 
     def _adopt(self, start: SeriesStart, series: Series) -> bool:
         """Whether this is the header that the frames so far had overtaken."""
@@ -235,6 +228,11 @@ class Receiver:
         if (frame.series != series.key or series.end_position is not None) and not self._belongs(frame, series):
             return
         ledger, frames = series.ledger, series.frames
+        if not self.announced and frames.begins_anew(frame, self._now):
+            self._postpone(frame)
+            if self.series is series:
+                self._close(series)
+            return
         ledger.received += 1
         duplicates = frames.duplicates
         released = frames.push(frame, self._now)
@@ -242,6 +240,8 @@ class Receiver:
             ledger.unique += 1
         else:
             ledger.duplicate += 1
+        if not (released or self.announced) and series.enough_came:
+            released = frames.settled()
         if released:
             self._deliver(series, released)
         self._look_whether_all_came(series)
@@ -255,7 +255,8 @@ class Receiver:
     def _belongs(self, frame: Frame, series: Series) -> bool:
         """Whether the frame is one of the series that runs; otherwise it is counted as foreign, or postponed."""
         if differ(frame.series, series.key):
-            if self._leftovers.named(str(frame.series)) or not is_later(str(frame.series), str(series.key)):
+            late = self.announced and not is_later(str(frame.series), str(series.key))
+            if late or self._leftovers.named(str(frame.series)):
                 series.ledger.received += 1
                 series.ledger.foreign["of another series"] += 1
                 return False

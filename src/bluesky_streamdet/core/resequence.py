@@ -25,13 +25,16 @@ class Resequencer:
 
     first: position of the first frame, None when nobody knows (the header was lost, or messages aren't numbered).
     limit: bytes of payload that may be held back. seconds: how long a gap may hold them back. wait: with `first`
-    unknown, hold numbered frames back as if behind a gap, as the header may still come.
+    unknown, hold numbered frames back as if behind a gap, as the header may still come. settle: seconds for which the
+    first frames of messages that aren't numbered are held back, as one before them may come by another socket.
 
     `push`, `tick`, `start_at` and `flush` return the frames that may go on, in order; `duplicates`, `late`, `passes`
     and `gaps` say what was met.
     """
 
-    def __init__(self, first: int | None, limit: int, seconds: float, *, wait: bool = False) -> None:
+    def __init__(
+        self, first: int | None, limit: int, seconds: float, *, wait: bool = False, settle: float = 0.0
+    ) -> None:
         self.gaps = Gaps()
         self.duplicates = 0
         self.late = 0
@@ -40,6 +43,8 @@ class Resequencer:
         self._limit = limit
         self._seconds = seconds
         self._wait = wait
+        self._settle = settle
+        self._since = 0.0  # when the first frame came that was to settle
         self._numbered = True
         self._next: int | None = None
         # Frames that are held and when they came, by position, oldest first; and their positions, as a heap.
@@ -88,7 +93,7 @@ class Resequencer:
     def tick(self, now: float) -> tuple[Frame, ...]:
         """Give up the gaps that have lasted too long; return what they held back."""
         released: list[Frame] = []
-        while self._held and now - self._oldest() >= self._seconds:
+        while self._held and now - self._oldest() >= (self._seconds if self._begun else self._settle):
             released += self._skip_gap()
         return tuple(released)
 
@@ -100,6 +105,24 @@ class Resequencer:
     def follows(self, header: int) -> bool:
         """Whether the frames that are held are numbered from the one behind a header at position `header`."""
         return bool(self._waiting) and self._begins_at(self._waiting[0]) == header + 1
+
+    def settled(self) -> tuple[Frame, ...]:
+        """Nothing else is expected: if the first frames are all that is held, without a gap, they may go on."""
+        if self._begun or max(self._held) - self._waiting[0] >= len(self._held):
+            return ()
+        return self.flush()
+
+    def begins_anew(self, frame: Frame, now: float) -> bool:
+        """Whether a frame without position has a number that came before, or one below the first and no longer late."""
+        last, number = self._last, frame.number
+        if last is not None and number <= last.number:
+            if number == last.number and _same_payload(frame, last):
+                return False
+            position = number - self._offset
+            late = position < self._first and now - self._since < self._seconds
+            return not late and not self.gaps.has(position)
+        held = self._held.get(number - self._offset) if self._held else None
+        return held is not None and not _same_payload(frame, held[0])
 
     def flush(self) -> tuple[Frame, ...]:
         """Give up every gap; return all that is held, in order."""
@@ -129,6 +152,11 @@ class Resequencer:
         if end is not None and due is not None and end > due:
             self.gaps.add(due, end - 1, self._offset)
             self._next = end
+
+    @property
+    def _begun(self) -> bool:
+        """Whether it is known which frame is the first, or only a header could tell."""
+        return self._next is not None or self._numbered
 
     def _start(self, first: int) -> None:
         self._first = self._pass = self._run = self._next = first
@@ -169,6 +197,8 @@ class Resequencer:
         last, number = self._last, frame.number
         if last is None:
             self._numbered = False
+            if self._settle:
+                return self._push_first(frame, now)
             self._start(number)
             self._advance(frame, number)
             return (frame,)
@@ -187,6 +217,17 @@ class Resequencer:
         if number < last.number and (position < self._pass or self.gaps.fill(position)):
             self.late += 1
             return (frame,)
+        return self._pass_anew(frame)
+
+    def _push_first(self, frame: Frame, now: float) -> tuple[Frame, ...]:
+        if not self._held:
+            self._since = now
+        held = self._held.get(frame.number)
+        if held is None:
+            return self._hold(frame, frame.number, now)
+        if _same_payload(frame, held[0]):
+            self.duplicates += 1
+            return ()
         return self._pass_anew(frame)
 
     def _pass_anew(self, frame: Frame) -> tuple[Frame, ...]:
@@ -240,7 +281,7 @@ class Resequencer:
         lowest = self._waiting[0]
         if self._next is None:
             # Frames count from 0, so that the number of the first one tells how many were lost with the header.
-            self._start(self._begins_at(lowest))
+            self._start(self._begins_at(lowest) if self._numbered else lowest)
             assert self._next is not None
         if lowest > self._next:
             self.gaps.add(self._next, lowest - 1, self._offset)

@@ -2,7 +2,8 @@
 
     idle ──arm──► armed ──header or frame──► running ──end or stop──► finishing ──all there, or time is up──► idle
 
-A detector that knows nothing of the service starts a series by its header alone, from idle to running.
+A detector that knows nothing of the service starts a series by its header alone, from idle to running; one whose format
+has no headers by its first frame, and the next by a frame whose number came before, or that names another series.
 The exceptions stand in the table with their reasons.
 """
 

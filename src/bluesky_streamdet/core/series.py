@@ -56,13 +56,15 @@ class Limits(msgspec.Struct, frozen=True):
     gap_seconds, gap_bytes: how long, and with how many bytes held back, a missing frame holds up those behind it, a
     missing header its frames, and one series the next.
     finish_seconds: how long a finished series waits for frames that are known to be owed.
-    settle_seconds: how long it waits when nobody can know whether any are.
+    settle_seconds: how long it waits when nobody can know whether any are; without headers, the first frames too.
+    quiet_seconds: without headers: the silence after which what comes is no rest of the series before.
     """
 
     gap_seconds: float = 1.0
     gap_bytes: int = 64 << 20
     finish_seconds: float = 2.0
     settle_seconds: float = 0.2
+    quiet_seconds: float = 30.0
 
     @property
     def of_gaps(self) -> tuple[int, float]:
@@ -105,10 +107,14 @@ class Series:
         return all(_equal(*pair) for pair in pairs)
 
     @property
+    def enough_came(self) -> bool:
+        """Whether as many frames as expected have come; one that is held back may be of the next series."""
+        return self.ledger.expected is not None and self.ledger.unique >= self.ledger.expected
+
+    @property
     def all_came(self) -> bool:
-        """Whether as many frames as expected are there. One that is held back may be of the next series."""
-        ledger = self.ledger
-        return ledger.expected is not None and ledger.unique >= ledger.expected and not self.frames.held
+        """Whether as many frames as expected are there."""
+        return self.enough_came and not self.frames.held
 
     def owed(self) -> int | None:
         """How many frames are still to come, as far as the end has told; None when nobody can know."""

@@ -16,20 +16,24 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import TypeVar
 
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.devices import failures
-from bluesky_streamdet.devices.drivers import UNLIMITED, counts_triggers, options_of
+from bluesky_streamdet.devices.arming import arm, status_of
+from bluesky_streamdet.devices.drivers import UNLIMITED, counts_triggers, follow, options_of
 from bluesky_streamdet.devices.runfile import RunFile, expected_layout
+from bluesky_streamdet.devices.runs import open_runs
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.waiting import FrameWait
 from bluesky_streamdet.devices.watch import Client, PendingFrames, SeriesWatch
 from bluesky_streamdet.documents import FrameLayout, Named, ResourceDocuments
-from bluesky_streamdet.streaming.messages import ArmRequest, DatasetReport, LatestFrame, SeriesReport
-from bluesky_streamdet.transforms.masks import counts
+from bluesky_streamdet.streaming.messages import START, ArmRequest, DatasetReport, LatestFrame, SeriesReport
 
 log = logging.getLogger(__name__)
+
+Shown = TypeVar("Shown")
 
 
 class RunClosed(ConfigError):
@@ -69,7 +73,7 @@ class Acquisition:
             self._described = None
             client = self.setup.connect(self.setup.url)
             try:
-                last = client.status().last_series
+                last = status_of(client).last_series
                 self._last_data = last.data if last is not None and last.data is not None else self._last_data
                 self._last_data = self.setup.ready(client) or self._last_data
                 self.file = self._new_file(client, 0)
@@ -98,13 +102,16 @@ class Acquisition:
             if (file.armed != armed or counted) and self.setup.driver.arms:
                 # Arming anew starts a new series on the detector, with a header that ends the old one.
                 file = self._next_file() if file.asked else file
-                self.setup.driver.arm(armed[0], frames if counted else UNLIMITED, exposure, external)
+                triggers = frames if counted else UNLIMITED
+                follow(self.setup.driver, file.watch)
+                self._steer(file, partial(self.setup.driver.arm, armed[0], triggers, exposure, external))
                 file.armed = armed
             pending = self._pending(file, file.asked, file.asked + frames, exposure, patience)
             file.pending = [pending]
             file.asked += frames
+            self._tell_of_run(file)
             if not external:
-                self.setup.driver.trigger()
+                self._steer(file, self.setup.driver.trigger)
             return pending
 
     @property
@@ -125,6 +132,7 @@ class Acquisition:
         """Wait until the run has `frames` frames, as `frames_written` counts them, of those that were asked for."""
         with self._lock:
             file = self._running()
+            self._tell_of_run(file)
             target = frames - file.events_before * self._frames_per_event
             pending = self._pending(file, min(file.written, target), target, exposure, patience)
             file.pending.append(pending)
@@ -207,6 +215,7 @@ class Acquisition:
             file = self.file
             if file is None:
                 return []
+            self._tell_of_run(file)
             self._take_back_dropped(file)
             ready = file.events if events is None else min(file.events, events - file.events_before)
             return file.hand_out(ready, self.setup, self._name, self._described)
@@ -241,21 +250,25 @@ class Acquisition:
 
     def latest(self) -> LatestFrame | None:
         """The latest frame of this run; None when the service shows none."""
-        client, file = self._client, self.file
-        if client is None or file is None:
-            return None
+        file, frame = self.file, self._shown(lambda client: client.frame())
+        own = file is not None and frame is not None and frame.header.series == file.report.id
+        return frame if own else None
+
+    def total(self) -> float:
+        """Counts of the latest frame, without masked pixels; NaN when the service shows no frame of this run."""
+        file, said = self.file, self._shown(lambda client: client.frame_total())
+        own = file is not None and said is not None and said.series == file.report.id
+        return said.total if said is not None and own else float("nan")
+
+    def _shown(self, ask: Callable[[Client], Shown]) -> Shown | None:
+        """What the service shows of its latest frame; None for nothing."""
+        client = self._client
         try:
-            frame = client.frame()
+            return ask(client) if client is not None else None
         except StreamdetError as error:
             # The frame itself is in the file; the plan need not fail for a number in a table.
             log.warning("detector %s: no numbers of the latest frame: %s", self._name, error)
             return None
-        return frame if frame.header.series == file.report.id else None
-
-    def total(self) -> float:
-        """Counts of the latest frame, without masked pixels; NaN when the service shows no frame of this run."""
-        frame = self.latest()
-        return counts(frame.pixels) if frame is not None else float("nan")
 
     def __repr__(self) -> str:
         file = self.file
@@ -269,10 +282,31 @@ class Acquisition:
 
     # Files.
 
+    def _tell_of_run(self, file: RunFile) -> None:
+        """Have the file say of which run it is, which is opened after the device is staged, mostly."""
+        start = open_runs.of(self._name) if self._client is not None and not file.knows_run else None
+        if self._client is None or start is None:
+            return
+        file.knows_run = True
+        try:
+            self._client.set_parameters(file.report.id, {START: start})
+        except StreamdetError as error:
+            # The documents say it too; the plan need not fail for it.
+            log.warning("detector %s: its file says nothing of the run: %s", self._name, error)
+
     def _running(self) -> RunFile:
         if self._client is None or self.file is None:
             raise RunClosed(f"{self._name or 'The detector'} is not staged.", "Stage it first, as every plan does.")
         return self.file
+
+    @staticmethod
+    def _steer(file: RunFile, command: Callable[[], None]) -> None:
+        """Have the driver do something. Raises `HardwareFailed`, which names the file and what is in it."""
+        try:
+            command()
+        except Exception as error:
+            file.refused = True
+            raise failures.not_taken(file.report, file.asked, error) from error
 
     def _file_for_more(self, *, handed_out: bool) -> RunFile:
         file = self._running()
@@ -321,7 +355,7 @@ class Acquisition:
             frames_per_event=self._frames_per_event if stream else 1,
             metadata={"device": self._name},
         )
-        watch = SeriesWatch(client, client.arm(request))
+        watch = SeriesWatch(client, arm(client, request, self.setup, self._name))
         watch.listen(self._listener)
         return RunFile(watch, choice, self._frames_per_event, events_before)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ from ophyd_async.core import (
     StandardDetector,
     StreamableDataProvider,
     TriggerInfo,
+    WatchableAsyncStatus,
     WatcherUpdate,
     soft_signal_r_and_setter,
     soft_signal_rw,
@@ -49,6 +51,30 @@ from bluesky_streamdet.devices.setup import (
 )
 from bluesky_streamdet.devices.watch import Client, PendingFrames
 from bluesky_streamdet.documents import data_keys
+
+
+class TellingStatus(AsyncStatus[Any]):
+    """Says in its text why it failed, as that is all that a plan's failure and the run's stop document show of it."""
+
+    def __repr__(self) -> str:
+        return _failure(self) or super().__repr__()
+
+    __str__ = __repr__
+
+
+class TellingProgress(WatchableAsyncStatus[int]):
+    """As `TellingStatus`, with progress."""
+
+    def __repr__(self) -> str:
+        return _failure(self) or super().__repr__()
+
+    __str__ = __repr__
+
+
+def _failure(status: AsyncStatus[Any] | WatchableAsyncStatus[int]) -> str:
+    """Why it failed; empty when it has not."""
+    error = status.exception() if status.done else None
+    return "" if error is None else f"{type(error).__name__}: {error}"
 
 
 class StreamTrigger(DetectorTriggerLogic):
@@ -215,9 +241,16 @@ class StreamDetector(StandardDetector):
         await asyncio.to_thread(self._acquisition.close)
         self._show_written()
 
+    # What the base class does, in our words.
+
+    stage = TellingStatus.wrap(inspect.unwrap(StandardDetector.stage))
+    unstage = TellingStatus.wrap(inspect.unwrap(StandardDetector.unstage))
+    trigger = TellingProgress.wrap(inspect.unwrap(StandardDetector.trigger))
+    complete = TellingProgress.wrap(inspect.unwrap(StandardDetector.complete))
+
     # What the base class does, with a service in the background.
 
-    @AsyncStatus.wrap
+    @TellingStatus.wrap
     async def prepare(self, value: TriggerInfo) -> None:
         """Get ready for triggers or a flight.
 
@@ -231,7 +264,7 @@ class StreamDetector(StandardDetector):
             self._show_written()
         await super().prepare(self._prepared)
 
-    @AsyncStatus.wrap
+    @TellingStatus.wrap
     async def kickoff(self) -> None:
         """Start the flight. A flight that an interruption cut short is taken anew, into another file."""
         if self._acquisition.cut_short:
@@ -252,7 +285,7 @@ class StreamDetector(StandardDetector):
         pending, began = self._started, time.monotonic()
         if pending is None or self._trigger.external:
             exposure, target = await self.exposure.get_value(), initial_collections_written + collections_requested
-            pending = self._acquisition.until(target, exposure, patience=self._patience)
+            pending = await asyncio.to_thread(self._acquisition.until, target, exposure, patience=self._patience)
         async for written in _looks(pending):
             yield WatcherUpdate(
                 current=written // watcher_divisor,

@@ -229,7 +229,15 @@ class StreamDetector(Device):
     # Preparable and Flyable
 
     def prepare(self, value: int | Any) -> TellingStatus:
-        """Get ready for a flight of `value` events, or of what an ophyd-async `TriggerInfo` says."""
+        """Get ready for a flight of `value` events, or of what an ophyd-async `TriggerInfo` says.
+
+        Raises `ConfigError`, also for documents of the kind "resource", which can't tell of flights.
+        """
+        if self._acquisition.setup.asset_docs == "resource":
+            raise ConfigError(
+                f"{self.name} can't fly: documents of the kind 'resource' tell of step scans only.",
+                "Make it with asset_docs='stream', and keep the run in Tiled.",
+            )
         status = TellingStatus(self)
         self._planned = planned = Planned.of(value)
 

@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from bluesky_streamdet.core.errors import ConfigError, DeadlineExceeded, FramesLost, ServiceUnreachable
+from bluesky_streamdet.core.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    FramesLost,
+    HardwareFailed,
+    ServiceUnreachable,
+    StreamdetError,
+)
 from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
 
 
-def frames_lost(report: SeriesReport, share: str) -> FramesLost:
-    """The ledger has new losses. share: of the frames asked for, how many are there."""
+def frames_lost(report: SeriesReport, asked: int) -> FramesLost:
+    """The ledger has new losses. asked: frames that the detector was asked for, of this series."""
     return FramesLost(
-        f"Detector {report.detector} lost frames that the plan asked for: {in_words(report.ledger)}; "
-        f"{share} are in {place(report)}.",
-        f"Take the point or the scan again; `streamdet inspect` shows the ledger of the file, and the status of the "
-        f"service that of series {report.id}.",
+        f"Detector {report.detector} lost frames that the plan asked for. {account(report, asked)}",
+        "Take the point or the scan again. Frames that are missing were lost between detector and service: "
+        "`streamdet inspect` shows the ledger of the file, the page of the service that of the series.",
     )
 
 
-def ended_early(report: SeriesReport, share: str) -> FramesLost:
+def ended_early(report: SeriesReport, asked: int) -> FramesLost:
     """The series closed before the frames asked for were there."""
-    reason = f" ({report.reason})" if report.reason else ""
+    reason = f", {report.reason}" if report.reason else ""
     return FramesLost(
-        f"Detector {report.detector}: series {report.id} is {report.outcome}{reason}, with {share} in {place(report)}.",
-        "The service writes no more frames of this run; look at its log, then run the plan again.",
+        f"Detector {report.detector}: the service ended the series before all frames were there; it is "
+        f"{report.outcome}{reason}. {account(report, asked)}",
+        "Was the service restarted, or the series ended by somebody? Its log says it. Then run the plan again.",
     )
 
 
-def too_late(report: SeriesReport, share: str, number: int, patience: float, exposure: float) -> DeadlineExceeded:
-    """No frame came for longer than `patience` seconds. number: of the frame that was due, from 1."""
+def too_late(
+    report: SeriesReport, asked: int, number: int, patience: float, exposure: float, held_up: str | None = None
+) -> DeadlineExceeded:
+    """No frame came for longer than `patience` seconds. number: of the frame that was due, from 0."""
+    hint = (
+        "Is the detector on, was it triggered, and does its stream reach the service? `streamdet watch` shows what "
+        "comes. A detector that needs longer wants a larger margin."
+    )
+    if held_up is not None:
+        hint = f"The service is held up by {held_up}. Look at its disk and its log, then run the plan again."
     return DeadlineExceeded(
-        f"Detector {report.detector}: frame {number} of series {report.id} did not reach {place(report)} within "
-        f"{patience:g} s (exposure {exposure:g} s); {share} did.",
-        "Was the detector triggered, and does its stream reach the service? `streamdet watch` shows what comes. "
-        "A detector that needs longer wants a larger margin.",
+        f"Detector {report.detector}: frame {number} (counted from 0) did not reach the file within {patience:g} s "
+        f"(exposure {exposure:g} s). {account(report, asked)}",
+        hint,
+    )
+
+
+def not_taken(report: SeriesReport, asked: int, error: Exception) -> HardwareFailed:
+    """The detector's driver refused to arm or trigger it. error: what it raised."""
+    said, hint = (error.message, error.hint) if isinstance(error, StreamdetError) else (f"{error!r}.", "")
+    return HardwareFailed(
+        f"Detector {report.detector} could not be made to take frames: {said} {account(report, asked)}",
+        f"{hint} Then run the plan again." if hint else "Run the plan again.",
     )
 
 
@@ -44,10 +67,10 @@ def not_closed(report: SeriesReport, patience: float) -> DeadlineExceeded:
 
 def incomplete(report: SeriesReport) -> FramesLost:
     """The frames asked for are there, but the ledger of the series is not in order."""
+    reason = f": {report.reason}" if report.reason else ""
     return FramesLost(
-        f"Detector {report.detector}: series {report.id} is {report.outcome}: "
-        f"{report.reason or in_words(report.ledger)}.",
-        f"All frames that the plan asked for are in {place(report)}; `streamdet inspect` has the ledger.",
+        f"Detector {report.detector}: series {report.id} is {report.outcome}{reason}. {account(report)}",
+        "All frames that the plan asked for are in the file; `streamdet inspect` has the ledger.",
     )
 
 
@@ -71,15 +94,16 @@ def armed_by_others(report: SeriesReport) -> ConfigError:
 
 def restarted(report: SeriesReport) -> ServiceUnreachable:
     return ServiceUnreachable(
-        f"The service of detector {report.detector} was restarted, and knows no series {report.id}.",
-        f"The frames until then are in {place(report)}. Run the plan again.",
+        f"The service of detector {report.detector} was restarted, and knows no series {report.id}. {account(report)}",
+        "Run the plan again.",
     )
 
 
 def gone(report: SeriesReport, error: ServiceUnreachable) -> ServiceUnreachable:
     return ServiceUnreachable(
-        f"The service of detector {report.detector} is gone, in the middle of series {report.id}: {error.message}",
-        f"Start it again (`streamdet serve`), then run the plan again. The frames until then are in {place(report)}.",
+        f"The service of detector {report.detector} is gone, in the middle of series {report.id}: {error.message} "
+        f"{account(report)}",
+        "Start it again (`streamdet serve`, `streamdet xspress3 stream`), then run the plan again.",
     )
 
 
@@ -104,16 +128,33 @@ def lost(ledger: LedgerReport) -> int:
     return ledger.missing + sum(sum(reasons.values()) for reasons in counts)
 
 
+def account(report: SeriesReport, asked: int | None = None) -> str:
+    """The ledger of a series as far as it is known, in a sentence. asked: frames that the detector was asked for."""
+    ledger = report.ledger
+    of = "" if asked is None else f" of {asked}"
+    parts = [f"{ledger.written}{of} frames written"]
+    parts += [f"{ledger.pending} on their way into it"] if ledger.pending else []
+    parts += _losses(ledger)
+    owed = 0 if asked is None else asked - ledger.unique - ledger.missing
+    parts += [f"{owed} not received"] if owed > 0 else []
+    return f"Ledger of series {report.id}: {', '.join(parts)}; {place(report)}."
+
+
 def in_words(ledger: LedgerReport) -> str:
     """What was lost, and why."""
+    return ", ".join(_losses(ledger)) or "none"
+
+
+def _losses(ledger: LedgerReport) -> list[str]:
     parts = []
     if ledger.missing:
         ranges = [f"{first}" if first == last else f"{first}-{last}" for first, last in ledger.missing_ranges[:5]]
-        numbers = f" (numbers {', '.join(ranges)})" if ranges else ""
-        parts.append(f"{ledger.missing} missing{numbers}")
+        more = ", …" if len(ledger.missing_ranges) > 5 else ""
+        numbers = f", numbers {', '.join(ranges)}{more}" if ranges else ""
+        parts.append(f"{ledger.missing} missing (lost in transit{numbers})")
     for what, reasons in (("failed", ledger.failed), ("malformed", ledger.malformed), ("discarded", ledger.discarded)):
         parts += [f"{count} {what} ({reason})" for reason, count in reasons.items()]
-    return ", ".join(parts) or "none"
+    return parts
 
 
 def place(report: SeriesReport) -> str:

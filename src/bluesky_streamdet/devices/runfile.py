@@ -19,7 +19,6 @@ from bluesky_streamdet.documents import (
     SpectraDocuments,
     StreamDocuments,
     reader_path,
-    with_columns,
 )
 from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
 
@@ -29,7 +28,8 @@ class RunFile:
     """events_before: events of the run's earlier files. asked: frames that the detector was asked for, of this file.
 
     armed: with what the driver was armed for this series (frames of a trigger, exposure, external, its own options);
-    None if it was not.
+    None if it was not. refused: the detector's driver has raised an error. runs: that it says it belongs to, by their
+    ids, the first first.
     """
 
     watch: SeriesWatch
@@ -38,8 +38,10 @@ class RunFile:
     events_before: int
     asked: int = 0
     armed: tuple[int, float, bool, object] | None = None
+    refused: bool = False
     pending: list[PendingFrames] = field(default_factory=list)
     documents: AssetDocuments | None = None
+    knows_run: bool = False
 
     @property
     def report(self) -> SeriesReport:
@@ -68,8 +70,8 @@ class RunFile:
 
     @property
     def failed(self) -> bool:
-        """Whether a wait has told already what is wrong."""
-        return any(one.wait.error is not None for one in self.pending)
+        """Whether somebody has told already what is wrong."""
+        return self.refused or any(one.wait.error is not None for one in self.pending)
 
     def leftover(self, *, handed_out: bool) -> bool:
         """Whether the next frames need a new file.
@@ -118,15 +120,14 @@ class RunFile:
 
 def layout_of(report: SeriesReport, data: DatasetReport, frames_per_event: int, setup: Setup) -> FrameLayout:
     """What the service says of frames, with the columns to announce beside them."""
-    dims = setup.dims.get("", ())
-    layout = FrameLayout(data.shape, data.dtype, data.chunk_shape, frames_per_event, data.dataset, dims=dims)
     group = f"/entry/instrument/{report.detector}"
     columns = {name: Column(f"{group}/{name}", COLUMNS[name]) for name in setup.columns}
     for one in data.scalars:
         if one.name in setup.scalars:
             dims = setup.dims.get(one.name, ())
             columns[one.name] = Column(f"{group}/{one.name}", one.dtype, one.shape, one.unit, dims)
-    return with_columns(layout, columns)
+    frames = setup.dims.get("", ())
+    return FrameLayout(data.shape, data.dtype, data.chunk_shape, frames_per_event, data.dataset, columns, frames)
 
 
 def expected_layout(

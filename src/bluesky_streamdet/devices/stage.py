@@ -1,28 +1,30 @@
-"""A simulated stage that flies along the rows of a grid, and gives a trigger at each point as a real one does."""
+"""Simulated stages that fly, and give a trigger at each point as real ones do: along the rows of a grid, or around."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ophyd import Component, Device, Signal
 from ophyd.status import DeviceStatus
 
-from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.plans import GridRow
 
 
-class SimulatedStage(Device):
-    """`x` is the fast axis and `y` the slow one; both are where they are told at once.
+log = logging.getLogger(__name__)
+
+
+class _Flying(Device):
+    """What flies along one axis, and is where it is told at once.
 
     give_triggers: called with how many triggers to give, and seconds from one to the next; it does not wait for them.
     stop_triggers: called when a row is ended before its time.
     """
-
-    x = Component(Signal, value=0.0)
-    y = Component(Signal, value=0.0)
 
     def __init__(
         self,
@@ -63,7 +65,11 @@ class SimulatedStage(Device):
         self._halt.set()
         thread.join()
         if flying:
-            self._stop_triggers()
+            try:
+                self._stop_triggers()
+            except StreamdetError as error:
+                # What failed is why the row is ended, and is said already.
+                log.warning("stage %s: its triggers could not be stopped: %s", self.name, error)
 
     # Preparable and Flyable
 
@@ -71,7 +77,7 @@ class SimulatedStage(Device):
         """Go to the beginning of a row; not if it has begun already."""
         if row.number != self._flown:
             self._row = row
-            self.x.put(row.x[0])
+            self._axis.put(row.x[0])
         return _done(self)
 
     def kickoff(self) -> DeviceStatus:
@@ -101,27 +107,73 @@ class SimulatedStage(Device):
 
     def _fly(self, row: GridRow) -> None:
         self._halt.wait(len(row.x) * row.period)
-        self.x.put(row.x[-1])
+        self._axis.put(row.x[-1])
         times = [self._started + number * row.period for number in range(len(row.x))]
         self._passed += [(at, x, row.y) for at, x in zip(times, row.x, strict=True) if at <= time.time()]
         self._ended.set()
 
     # Collectable
 
+    @property
+    @abstractmethod
+    def _axis(self) -> Signal:
+        """Along which it flies."""
+
+    def _where(self, x: list[float], y: list[float]) -> dict[str, list[float]]:
+        """What is told of points, by data keys. x, y: as rows have them."""
+        return {self._axis.name: x}
+
     def describe_collect(self) -> dict[str, Any]:
         key = {"source": "SIM:stage", "dtype": "number", "shape": [], "dtype_numpy": "<f8"}
-        return {self.x.name: dict(key), self.y.name: dict(key)}
+        return {name: dict(key) for name in self._where([], [])}
 
     def collect_pages(self) -> Iterator[dict[str, Any]]:
         """Where the stage was at the triggers that were not collected yet."""
         passed, self._passed = self._passed, []
         if passed:
             times, x, y = (list(column) for column in zip(*passed, strict=True))
-            data = {self.x.name: x, self.y.name: y}
+            data = self._where(x, y)
             yield {"time": times, "data": data, "timestamps": dict.fromkeys(data, times)}
 
 
-def _done(stage: SimulatedStage) -> DeviceStatus:
+class SimulatedStage(_Flying):
+    """`x` is the fast axis and `y` the slow one; both are where they are told at once.
+
+    Keywords: `give_triggers`, called with how many triggers to give, and seconds from one to the next; `stop_triggers`,
+    called when a row is ended before its time.
+    """
+
+    x = Component(Signal, value=0.0)
+    y = Component(Signal, value=0.0)
+
+    @property
+    def _axis(self) -> Signal:
+        return self.x
+
+    def _where(self, x: list[float], y: list[float]) -> dict[str, list[float]]:
+        return {self.x.name: x, self.y.name: y}
+
+
+class SimulatedRotation(_Flying):
+    """Turns, and gives triggers, as a `SimulatedStage` does along a row. It can be set to an angle, too."""
+
+    angle = Component(Signal, value=0.0)
+
+    @property
+    def _axis(self) -> Signal:
+        return self.angle
+
+    def set(self, value: float) -> DeviceStatus:
+        """Turn there, without triggers."""
+        self.angle.put(value)
+        return _done(self)
+
+    @property
+    def position(self) -> float:
+        return float(self.angle.get())
+
+
+def _done(stage: Device) -> DeviceStatus:
     status = DeviceStatus(stage)
     status.set_finished()
     return status

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.devices import failures
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.messages import SeriesReport
 
 
 class FrameWait:
@@ -39,8 +39,8 @@ class FrameWait:
         """Seconds until the wait fails if nothing comes; None while it is paused."""
         return None if self.paused else self._deadline - now
 
-    def see(self, report: SeriesReport, now: float) -> bool:
-        """Take in a report.
+    def see(self, report: SeriesReport, now: float, held_up: str | None = None) -> bool:
+        """Take in a report. held_up: who keeps frames from being written, if anybody does.
 
         True when the wait is over. Raises `FramesLost` and `DeadlineExceeded`, also when asked again.
         """
@@ -55,12 +55,11 @@ class FrameWait:
         if self.written >= self.target:
             self.done = True
         elif failures.lost(ledger) > self._lost_before:
-            self.fail(failures.frames_lost(report, self._share(ledger)))
+            self.fail(failures.frames_lost(report, self.target))
         elif report.outcome is not None:
-            self.fail(failures.ended_early(report, self._share(ledger)))
+            self.fail(failures.ended_early(report, self.target))
         elif now >= self._deadline:
-            number = self.written + 1
-            self.fail(failures.too_late(report, self._share(ledger), number, self._patience, self._exposure))
+            self.fail(failures.too_late(report, self.target, self.written, self._patience, self._exposure, held_up))
         return self.done
 
     def pause(self) -> None:
@@ -86,6 +85,3 @@ class FrameWait:
         self.done = True
         self.error = error
         raise error
-
-    def _share(self, ledger: LedgerReport) -> str:
-        return f"{max(0, ledger.written - self.base)} of {self.target - self.base} frames"

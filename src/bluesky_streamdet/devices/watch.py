@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from bluesky_streamdet.core.errors import NoSuchSeries, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.waiting import FrameWait
-from bluesky_streamdet.streaming.messages import ArmRequest, LatestFrame, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest, FrameTotal, LatestFrame, SeriesReport, Status
 
 
 class Client(Protocol):
@@ -26,7 +26,9 @@ class Client(Protocol):
     def series(self, id: str) -> SeriesReport: ...
     def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport: ...
     def abort(self, id: str) -> SeriesReport: ...
+    def set_parameters(self, id: str, parameters: dict[str, Any]) -> SeriesReport: ...
     def frame(self) -> LatestFrame: ...
+    def frame_total(self) -> FrameTotal: ...
     def subscribe(self, callback: Callable[[Status | None], None]) -> Callable[[], None]: ...
     def close(self) -> None: ...
 
@@ -37,6 +39,9 @@ class SeriesWatch:
     def __init__(self, client: Client, report: SeriesReport) -> None:
         self.report = report
         self.changes = 0
+        self.fault: StreamdetError | None = None
+        self.held_up: str | None = None
+        """Who keeps frames from being written right now, as the service says."""
         self._client = client
         self._doubt = False
         self._changed = threading.Condition()
@@ -77,6 +82,11 @@ class SeriesWatch:
         """As `listening`, for as long as the series is watched."""
         self._listeners.append(listener)
 
+    def fail(self, error: StreamdetError) -> None:
+        """Have all waits fail: frames will not come, as who steers the detector knows."""
+        self.fault = error
+        self.wake()
+
     def wake(self) -> None:
         """Have whoever waits look again."""
         with self._changed:
@@ -86,6 +96,7 @@ class SeriesWatch:
             listener()
 
     def _on_status(self, status: Status | None) -> None:
+        self.held_up = None if status is None else status.slow
         candidates = () if status is None else (status.series, status.last_series)
         report = next((one for one in candidates if one is not None and one.id == self.report.id), None)
         if report is None:
@@ -142,13 +153,16 @@ class PendingFrames:
         self.wait.resume(self._clock())
 
     def look(self) -> bool:
-        """Whether the wait is over. Raises `FramesLost`, `DeadlineExceeded` or `ServiceUnreachable`."""
+        """Whether the wait is over. Raises `FramesLost`, `DeadlineExceeded`, `ServiceUnreachable`, `HardwareFailed`."""
         try:
             report = self.watch.current(ask=self.asks)
         except StreamdetError as error:
             self.wait.fail(error)
             raise
-        return self.wait.see(report, self._clock())
+        over, fault = self.wait.see(report, self._clock(), self.watch.held_up), self.watch.fault
+        if not over and fault is not None:
+            self.wait.fail(failures.not_taken(report, self.wait.target, fault))
+        return over
 
     def until_done(self, progress: Callable[[int], None]) -> None:
         """Block until the wait is over; `progress` gets the number of frames that can be read. Raises as `look`."""

@@ -5,13 +5,16 @@ and shown by `summarize_plan`. Whatever ends them, detectors are disarmed, and w
 back.
 """
 
-from bluesky_streamdet.plans.bursts import burst_scan, bursts_wrapper
-from bluesky_streamdet.plans.energy import energies_of, energy_scan
-from bluesky_streamdet.plans.flying import announce_until_complete, fly
-from bluesky_streamdet.plans.metadata import RequiredMetadata
-from bluesky_streamdet.plans.raster import Grid, GridRow, raster
-from bluesky_streamdet.plans.series import time_series
-from bluesky_streamdet.plans.tomography import tomography
+from bluesky_streamdet.core.extras import extra
+
+with extra("bluesky", "Plans"):
+    from bluesky_streamdet.plans.bursts import burst_scan, bursts_wrapper
+    from bluesky_streamdet.plans.energy import energies_of, energy_scan
+    from bluesky_streamdet.plans.flying import announce_until_complete, fly
+    from bluesky_streamdet.plans.metadata import RequiredMetadata
+    from bluesky_streamdet.plans.raster import Grid, GridRow, raster
+    from bluesky_streamdet.plans.series import time_series
+    from bluesky_streamdet.plans.tomography import tomography
 
 __all__ = [
     "Grid",

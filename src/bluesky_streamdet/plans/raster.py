@@ -31,14 +31,14 @@ class Grid(NamedTuple):
 
     def rows_in_order(self, period: float) -> list[GridRow]:
         """The rows as they are flown."""
-        across = _spread(self.x, self.columns)
+        across = spread(self.x, self.columns)
         return [
             GridRow(number, y, across[::-1] if self.snake and number % 2 else across, period)
-            for number, y in enumerate(_spread(self.y, self.rows))
+            for number, y in enumerate(spread(self.y, self.rows))
         ]
 
 
-def _spread(limits: tuple[float, float], points: int) -> tuple[float, ...]:
+def spread(limits: tuple[float, float], points: int) -> tuple[float, ...]:
     """So many points, evenly from the first limit to the second."""
     low, high = limits
     return tuple(low + (high - low) * one / max(1, points - 1) for one in range(points))
@@ -118,15 +118,15 @@ def raster(
         # From here on nothing but a row is repeated after a pause.
         yield from bps.checkpoint()
         for row in grid.rows_in_order(exposure + overhead):
-            yield from _fly_row(detectors, flyer, row, stream_name, flush_period)
+            yield from bps.mv(flyer.y, row.y)
+            yield from fly_row(detectors, flyer, row, stream_name, flush_period)
         yield from announce_until_complete(detectors, stream_name, flush_period)
 
     return (yield from inner())
 
 
-def _fly_row(detectors: Sequence[Any], stage: Any, row: GridRow, stream_name: str, flush_period: float) -> MsgGenerator:
+def fly_row(detectors: Sequence[Any], stage: Any, row: GridRow, stream_name: str, flush_period: float) -> MsgGenerator:
     """Fly one row, and announce what the detectors have taken meanwhile; a row that was begun is not begun anew."""
-    yield from bps.mv(stage.y, row.y)
     yield from bps.prepare(stage, row, wait=True)
     yield from bps.kickoff(stage, wait=True)
     yield from announce_while([stage], detectors, stream_name, flush_period)

@@ -5,23 +5,26 @@ from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
-from bluesky.protocols import Movable, Readable
+from bluesky.protocols import Flyable, Movable, Readable
 from bluesky.utils import plan
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.plans.bursts import set_exposure
 from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, prepare_all
+from bluesky_streamdet.plans.raster import GridRow, fly_row, spread
 
 
 @plan
 def tomography(
     detectors: Sequence[Readable],
-    rotation: Movable | Any,
+    rotation: Movable | Flyable | Any,
     projections: int,
     *,
     start: float = 0.0,
     stop: float = 180.0,
     exposure: float | None = None,
+    continuous: bool = False,
+    overhead: float = 1e-3,
     darks: int = 0,
     flats: int = 0,
     shutter: Movable | Any = None,
@@ -37,15 +40,17 @@ def tomography(
     """Take darks with the shutter closed, flats with the sample out of the beam, and a projection at each angle.
 
     Darks and flats are flown, into the streams "darks", "flats" and "flats_after"; projections are the events of
-    "primary". Each stream has files of its own. In the end, however it comes, the shutter is closed and the sample is
-    where it was in the beam.
+    "primary". Each stream has files of its own. The sample stands still for each projection, or it turns without a stop
+    and triggers the detectors by cable; then its angle at each trigger is in the stream "positions". In the end,
+    however it comes, the shutter is closed and the sample is where it was in the beam.
 
     Parameters
     ----------
     detectors : list
         Detectors that can be prepared and kicked off.
     rotation : object
-        What turns the sample.
+        What turns the sample; for continuous turns a flyer that is prepared for a `GridRow` of angles, as
+        `devices.stage.SimulatedRotation` is.
     projections : int
         How many angles, evenly from the first to the last.
     start : float, optional
@@ -53,7 +58,11 @@ def tomography(
     stop : float, optional
         The last angle.
     exposure : float, optional
-        Exposure of each frame in s; left out, what is set.
+        Exposure of each frame in s; left out, what is set. Continuous turns need it.
+    continuous : bool, optional
+        Whether the sample turns without a stop.
+    overhead : float, optional
+        Seconds from the end of one exposure to the next trigger, of continuous turns.
     darks : int, optional
         How many frames without beam; these want a shutter.
     flats : int, optional
@@ -79,6 +88,8 @@ def tomography(
     """
     _check(projections, darks, flats, shutter, sample)
     axis: Any = rotation
+    fields = getattr(axis, "hints", {}).get("fields", [axis.name])
+    row = _row_of(axis, spread((start, stop), projections), exposure, overhead) if continuous else None
     described = {
         "plan_name": "tomography",
         "detectors": [one.name for one in detectors],
@@ -86,8 +97,16 @@ def tomography(
         "num_points": projections,
         "num_intervals": projections - 1,
         "tomography": {"darks": darks, "flats": flats, "flats_after": flats if flats_after else 0},
-        "plan_args": {"projections": projections, "start": start, "stop": stop, "exposure": exposure},
-        "hints": {"dimensions": [(getattr(axis, "hints", {}).get("fields", [axis.name]), "primary")]},
+        "plan_args": {
+            "projections": projections,
+            "start": start,
+            "stop": stop,
+            "exposure": exposure,
+            "continuous": continuous,
+            "overhead": overhead,
+        },
+        # Angles of a flight are in a stream of their own, which comes at its end.
+        "hints": {"dimensions": [(("time",) if continuous else fields, "primary")]},
     }
 
     @bpp.run_decorator(md={**described, **(md or {})})
@@ -100,7 +119,10 @@ def tomography(
         yield from _put(shutter, opened)
         yield from _flown(detectors, flats, exposure, "flats", flush_period)
         yield from _put(sample, sample_in)
-        yield from _turned(detectors, axis, (start, stop), projections)
+        if row is None:
+            yield from _turned(detectors, axis, spread((start, stop), projections))
+        else:
+            yield from _turned_without_stop(detectors, axis, row, exposure, flush_period)
         if flats_after:
             yield from _put(sample, sample_out)
             yield from _flown(detectors, flats, exposure, "flats_after", flush_period)
@@ -129,19 +151,45 @@ def _flown(
     yield from flight()
 
 
-def _turned(detectors: Sequence[Any], rotation: Any, angles: tuple[float, float], projections: int) -> MsgGenerator:
+def _turned(detectors: Sequence[Any], rotation: Any, angles: Sequence[float]) -> MsgGenerator:
     """Take a projection at each angle."""
-    start, stop = angles
-    step = (stop - start) / max(1, projections - 1)
 
     @bpp.stage_decorator([*detectors, rotation])
     def turn() -> MsgGenerator:
-        for number in range(projections):
+        for angle in angles:
             yield from bps.checkpoint()
-            yield from bps.mv(rotation, start + number * step)
+            yield from bps.mv(rotation, angle)
             yield from bps.trigger_and_read([*detectors, rotation])
 
     yield from turn()
+
+
+def _turned_without_stop(
+    detectors: Sequence[Any], rotation: Any, row: GridRow, exposure: float | None, flush_period: float
+) -> MsgGenerator:
+    """Fly through all angles, and announce the projections while they come. A turn that has begun is not begun anew."""
+
+    @bpp.stage_decorator([*detectors, rotation])
+    def turn() -> MsgGenerator:
+        yield from prepare_all(detectors, len(row.x), exposure, "edge")
+        yield from bps.declare_stream(*detectors, name="primary", collect=True)
+        yield from bps.declare_stream(rotation, name="positions", collect=True)
+        yield from bps.kickoff_all(*detectors, wait=True)
+        # From here on nothing but the turn is repeated after a pause.
+        yield from bps.checkpoint()
+        yield from fly_row(detectors, rotation, row, "primary", flush_period)
+        yield from announce_until_complete(detectors, "primary", flush_period)
+
+    yield from turn()
+
+
+def _row_of(rotation: Any, angles: tuple[float, ...], exposure: float | None, overhead: float) -> GridRow:
+    """The turn as a flyer takes it. Raises `ConfigError`."""
+    if not hasattr(rotation, "kickoff"):
+        raise ConfigError(f"{rotation.name} can't turn without a stop.", "Give a flyer, or leave continuous out.")
+    if exposure is None:
+        raise ConfigError("A turn without a stop wants an exposure, which says how fast it goes.", "Give exposure=….")
+    return GridRow(0, 0.0, angles, exposure + overhead)
 
 
 def _put(device: Any, value: Any) -> MsgGenerator:

@@ -27,6 +27,7 @@ from bluesky_streamdet.service.events import StatusFeed
 from bluesky_streamdet.streaming.messages import (
     ArmRequest,
     FrameReport,
+    FrameTotal,
     LatestFrame,
     Problem,
     SeriesReport,
@@ -99,6 +100,10 @@ class ServiceClient:
         came = values.pop("record")
         header = FrameReport(**values, encoding="none", chunk=values["shape"])
         return LatestFrame(header, pixels, values_of(header.scalars, came))
+
+    def frame_total(self) -> FrameTotal:
+        """Counts of the very latest frame, without its pixels. Raises `RequestRefused` when none has come yet."""
+        return FrameTotal.model_validate_json(self._ask("GET", "/frame/total").content)
 
     def detector(self) -> dict[str, Any]:
         """The state of the detector's hardware. Raises `RequestRefused` when the service owns none."""

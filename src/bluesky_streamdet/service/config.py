@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bluesky_streamdet.catalog import CODECS, DETECTORS
+from bluesky_streamdet.catalog import CODECS, DETECTORS, endpoints_of
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service import yamlfile
 from bluesky_streamdet.service.compat import detectors_yaml
@@ -93,9 +93,12 @@ class ServedDetector(PlaneConfig):
 
 
 class DetectorConfig(ServedDetector, DataPlaneConfig):
-    """A detector that sends. `type` is a row of `catalog.DETECTORS`, which gives `codec` and `source.socket`."""
+    """A detector that sends. `type` is a row of `catalog.DETECTORS`.
 
-    type: str = Field(json_schema_extra={"enum": list(DETECTORS)})
+    The row gives `codec`, `source.socket` and `transforms` where they are left out.
+    """
+
+    type: str = Field(json_schema_extra=lambda schema: schema.update(enum=list(DETECTORS)))
 
     @property
     def kind(self) -> str:
@@ -113,8 +116,10 @@ class DetectorConfig(ServedDetector, DataPlaneConfig):
         row = DETECTORS.get(str(values.get("type")))
         values = {"codec": row.codec if row else UNKNOWN, **values}
         source = values.get("source")
+        if row and row.transforms:
+            values = {"transforms": list(row.transforms), **values}
         if row and isinstance(source, dict):
-            values["source"] = {"socket": row.socket, **source}
+            values["source"] = {"socket": row.socket, "modules": row.modules > 1, **source}
         return values
 
     @field_validator("type")
@@ -217,8 +222,8 @@ def for_row(
     """
     if row not in DETECTORS:
         raise ConfigError(f"There is no detector {row!r}.", f"The catalog has: {', '.join(DETECTORS)}.")
-    endpoint = endpoint or f"tcp://127.0.0.1:{DETECTORS[row].port}"
-    values: dict[str, Any] = {"type": row, "source": {"endpoints": [endpoint]}}
+    endpoints = endpoints_of(endpoint or f"tcp://127.0.0.1:{DETECTORS[row].port}", DETECTORS[row].modules)
+    values: dict[str, Any] = {"type": row, "source": {"endpoints": endpoints}}
     if directory is not None:
         values["files"] = {"directory": str(directory)}
     return validated({"detectors": {row: values}}, row, environ)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from bluesky_streamdet.core.events import Frame, FrameFormat
 from bluesky_streamdet.service.picture import as_png
 from bluesky_streamdet.service.problems import Refusal
-from bluesky_streamdet.streaming.messages import FrameReport, values_of
+from bluesky_streamdet.streaming.messages import FrameReport, FrameTotal, values_of
 from bluesky_streamdet.transforms import pixels
+from bluesky_streamdet.transforms.masks import counts
 
 MOST_NUMBERS = 1_000_000
 """Pixels of a frame that is sent as JSON; more would take a browser, and us, too long."""
@@ -92,6 +93,11 @@ def encode(name: str, report: FrameReport, parts: Sequence[bytes], factor: int) 
     Takes some milliseconds, so not in an event loop. Raises `Refusal`, `MalformedMessage` or `MissingLibrary`.
     """
     return FORMS[name].encode(_decoded(report, parts), factor)
+
+
+def total_of(report: FrameReport, parts: Sequence[bytes]) -> FrameTotal:
+    """Counts of a frame. Takes some milliseconds, so not in an event loop. Raises as `encode`."""
+    return FrameTotal(series=report.series, number=report.number, total=counts(_decoded(report, parts).pixels))
 
 
 def pixels_of(report: FrameReport, parts: Sequence[bytes], factor: int) -> NDArray[Any]:

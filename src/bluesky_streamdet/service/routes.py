@@ -16,7 +16,7 @@ from bluesky_streamdet.service.control import FRAME_AGE, Control, LogLevel
 from bluesky_streamdet.service.gate import PROTOCOL
 from bluesky_streamdet.service.problems import ErrorBody
 from bluesky_streamdet.service.serieslog import SeriesLog
-from bluesky_streamdet.streaming.messages import ArmRequest, OutputReport, SeriesReport, Status, Stop
+from bluesky_streamdet.streaming.messages import ArmRequest, FrameTotal, OutputReport, SeriesReport, Status, Stop
 
 
 def _control(connection: HTTPConnection) -> Control:
@@ -118,6 +118,13 @@ async def frame(
     report, parts = await control.frame(max_age)
     body = await asyncio.to_thread(frames.encode, name, report, parts, downsample)
     return Response(body, media_type=frames.FORMS[name].media_type, headers=frames.headers_of(report))
+
+
+@router.get("/frame/total", responses=NOT_FOUND)
+async def frame_total(control: Asked) -> FrameTotal:
+    """Counts of the very latest frame, for whoever does not want all its pixels."""
+    report, parts = await control.frame(0.0)
+    return await asyncio.to_thread(frames.total_of, report, parts)
 
 
 @router.get("/outputs")

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from bluesky_streamdet.catalog import CODECS
-from bluesky_streamdet.codecs.codec import Message
+from bluesky_streamdet.codecs.codec import Encoder, Message
 from bluesky_streamdet.core.errors import Busy, DeadlineExceeded, RequestRefused
 from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.sim.commands import Arm, DetectorStatus, State
 from bluesky_streamdet.sim.faults import Faults, Network, Tally
+from bluesky_streamdet.sim.modules import ModuleEncoder, ModuleSender
 from bluesky_streamdet.sim.picture import Pictures
 from bluesky_streamdet.streaming.sender import Sender
 
@@ -38,16 +39,18 @@ Pause = Callable[[threading.Event, float], bool]
 class SimulatedDetector:
     """Streams the frames of `pictures` by `sender`, in the format `codec` (a key of `catalog.CODECS`), with `faults`.
 
-    Frame n of a series has the pixels `pictures.frame(n)`. clock: seconds, from any origin. pause: waits.
+    Frame n of a series has the pixels `pictures.frame(n)`. modules: how many of them share its rows; their sender is a
+    `ModuleSender`. clock: seconds, from any origin. pause: waits.
     Close it before the sender. Methods may be called from any thread.
     """
 
     def __init__(
         self,
-        sender: Sender,
+        sender: Sender | ModuleSender,
         pictures: Pictures,
         codec: str = "dectris_v1",
         faults: Faults | None = None,
+        modules: int = 1,
         clock: Callable[[], float] = time.monotonic,
         pause: Pause = threading.Event.wait,
     ) -> None:
@@ -59,7 +62,8 @@ class SimulatedDetector:
         """Series that ended."""
         self._sender = sender
         self._codec = codec
-        self._encoder = CODECS[codec].encoder()
+        self._modules = modules
+        self._encoder = self._new_encoder()
         self._clock, self._pause = clock, pause
         self._changed = threading.Condition()
         self._interrupt = threading.Event()
@@ -118,7 +122,7 @@ class SimulatedDetector:
             if self._state != "idle":
                 raise Busy(f"The simulated detector is {self._state}.", "Disarm it first.")
             self._series = 0
-            self._encoder = CODECS[self._codec].encoder()
+            self._encoder = self._new_encoder()
 
     def idle_within(self, timeout: float) -> bool:
         """Whether, within `timeout` seconds, no series runs."""
@@ -199,6 +203,10 @@ class SimulatedDetector:
         if not self._send_all(network.end(self._encoder.end(SeriesEnd(series))), patience=ENDING):
             network.tally.end_lost = True
 
+    def _new_encoder(self) -> Encoder:
+        encoder = CODECS[self._codec].encoder
+        return encoder() if self._modules == 1 else ModuleEncoder(encoder, self._modules)
+
     def _header(self, job: Arm, series: str) -> SeriesStart:
         pictures = self.pictures
         metadata = pictures.panel.metadata(
@@ -247,7 +255,7 @@ class SimulatedDetector:
 
     def _read_out(self, job: Arm, number: int) -> None:
         if number == self.faults.restart_at:
-            self._encoder = CODECS[self._codec].encoder()
+            self._encoder = self._new_encoder()
             self._network.tally.restarted = True
         form = self.pictures.format
         start = round(1e9 * (number % job.frames) * job.frame_period)

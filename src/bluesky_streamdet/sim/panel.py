@@ -35,12 +35,13 @@ READOUT_TIME = 3e-6
 class Panel:
     """The pixels of a detector of `shape` (rows, columns) and integer `dtype`.
 
+    largest: value that a pixel may have, and of those that measure nothing.
     mask: (rows, columns) uint32, in DECTRIS' bits. flatfield: (rows, columns) float32, about 1.
     """
 
-    def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any], random: np.random.Generator) -> None:
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any], random: np.random.Generator, largest: int) -> None:
         self.shape, self.dtype = shape, dtype
-        self.invalid = int(np.iinfo(dtype).max)
+        self.invalid = largest
         """The value of a pixel that measures nothing."""
         self.mask = _mask(shape, random)
         self.flatfield = _flatfield(shape, random)

@@ -7,7 +7,6 @@ for whoever compares.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from typing import Any
 
@@ -16,30 +15,27 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.codecs.codec import DTYPES
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.core.events import BSLZ4, RAW, FrameFormat
+from bluesky_streamdet.core.events import BSLZ4, MONO12P, RAW, FrameFormat
 from bluesky_streamdet.sim.diffraction import Crystal, Geometry, background, suitable_cell
 from bluesky_streamdet.sim.panel import Panel
 from bluesky_streamdet.sim.stamp import Stamp
-from bluesky_streamdet.transforms import bslz4
+from bluesky_streamdet.transforms import bslz4, mono12p, pixels
 
 EIGER_1M = (1065, 1030)
 STEP = math.radians(1.2)
 """What the crystal turns from one picture to the next."""
 MOST_VARIANTS, FEWEST_VARIANTS = 12, 3
+STAMPED = frozenset({RAW, BSLZ4})
+"""Encodings in which a part can be changed for itself; pictures of others are encoded each time."""
 BANK_PIXELS = 16_000_000
 """Of all readouts together, so that a large detector is ready in two seconds too."""
-
-
-def usual_encoding() -> str:
-    """As an EIGER is usually set, where the library that compresses is installed; otherwise raw."""
-    return BSLZ4 if importlib.util.find_spec("bitshuffle") is not None else RAW
 
 
 class Pictures:
     """The frames of one simulated detector; frame `number` is the same whenever it is asked for.
 
-    shape: (rows, columns), at least 16 columns. dtype: name of an integer type, such as "uint32". encoding: `RAW` or
-    `BSLZ4`; None for the usual one. seed: another crystal for each. variants: how many readouts are made.
+    shape: (rows, columns), at least 16 columns. dtype: name of an integer type, such as "uint32". encoding: a key of
+    `pixels.ENCODERS`; None for the usual one. seed: another crystal for each. variants: how many readouts are made.
     Raises `ConfigError` for a picture that can't be made.
     """
 
@@ -55,17 +51,21 @@ class Pictures:
             raise ConfigError(
                 f"Pictures can't be of the type {dtype!r}.", "Take uint8, uint16, uint32 or another integer type."
             )
-        if encoding not in (None, RAW, BSLZ4):
-            raise ConfigError(f"Pictures can't be compressed by {encoding!r}.", f"Take {BSLZ4} or {RAW}.")
+        if encoding is not None and encoding not in pixels.ENCODERS:
+            raise ConfigError(
+                f"Pictures can't be compressed by {encoding!r}.", f"Take {', '.join(sorted(pixels.ENCODERS))}."
+            )
+        if encoding == MONO12P and dtype != "uint16":
+            raise ConfigError(f"Pictures of type {dtype} can't be packed as {MONO12P}.", "Take uint16.")
         try:
             self._stamp = Stamp(shape)
         except ValueError as error:
             raise ConfigError(f"Pictures of {shape[0]}x{shape[1]} pixels are too small: {error}.") from error
         kind = np.dtype(DTYPES[dtype])
-        self.format = FrameFormat(shape, kind.str, encoding or usual_encoding(), shape)
+        self.format = FrameFormat(shape, kind.str, encoding or bslz4.usual(), shape)
         self.geometry = Geometry(shape)
         random = np.random.default_rng(seed)
-        self.panel = Panel(shape, kind, random)
+        self.panel = Panel(shape, kind, random, mono12p.MOST if encoding == MONO12P else int(np.iinfo(kind).max))
         count = variants or max(FEWEST_VARIANTS, min(MOST_VARIANTS, BANK_PIXELS // math.prod(shape)))
         self._bank = [_Variant(image, self.format, self._stamp.band) for image in self._readouts(count, random)]
         # The crystal swings to and fro, so that it never jumps.
@@ -84,6 +84,8 @@ class Pictures:
 
     def payload(self, number: int) -> bytes:
         """The pixels of frame `number`, encoded."""
+        if self.format.encoding not in STAMPED:
+            return pixels.ENCODERS[self.format.encoding](self.frame(number))
         variant = self._variant(number)
         region = variant.region.copy()
         columns = self.format.shape[1]

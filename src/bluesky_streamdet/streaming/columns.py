@@ -1,4 +1,6 @@
-"""Datasets of one row a frame, beside the frames: gathered in memory, and written in blocks.
+"""Datasets of one row an event, as the frames have, beside them: gathered in memory, and written in blocks.
+
+Of several frames an event, a row has the number of each, (events, frames, ...), and the last row may not be full yet.
 
 What comes with the frames as a record of scalars costs no more than the copy of that record, however many scalars it
 has: it is taken apart when a block is written.
@@ -24,38 +26,58 @@ MOST_CHUNK_BYTES = 64 << 10
 
 
 class _Rows:
-    """A dataset that grows by blocks of rows."""
+    """A dataset that grows with the frames. event: of how many a row has the values, (event, *shape) if of several."""
 
-    def __init__(self, group: h5py.Group, name: str, dtype: str, shape: tuple[int, ...], unit: str) -> None:
-        row = math.prod(shape) * np.dtype(dtype).itemsize
-        rows = max(1, min(MOST_CHUNK_ROWS, MOST_CHUNK_BYTES // row))
-        dataset = group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(rows, *shape))
+    def __init__(self, group: h5py.Group, name: str, dtype: str, shape: tuple[int, ...], unit: str, event: int) -> None:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        together = max(1, min(MOST_CHUNK_ROWS, MOST_CHUNK_BYTES // size))
+        chunk = (together,) if event == 1 else (max(1, together // event), min(event, together))
+        self._tail = shape if event == 1 else (event, *shape)
+        maxshape, chunks = (None, *self._tail), (*chunk, *shape)
+        dataset = group.create_dataset(name, (0, *self._tail), dtype, maxshape=maxshape, chunks=chunks)
         if unit:
             dataset.attrs["units"] = unit
         self._id = dataset.id
+        self._event = event
         self._shape = shape
-        self._zeros = (0,) * len(shape)
-        self._written = 0
+        self._frames = 0
 
     def append(self, block: NDArray[Any]) -> None:
-        start, self._written = self._written, self._written + len(block)
-        self._id.set_extent((self._written, *self._shape))
+        """Write the values of so many frames more, (frames, *shape)."""
+        self._resize(self._frames + len(block))
+        if self._event == 1:
+            self._write((self._frames,), block)
+            self._frames += len(block)
+            return
+        while len(block):
+            # The rest of a row that has begun, whole rows, and the beginning of the next.
+            row, place = divmod(self._frames, self._event)
+            rows = 0 if place else len(block) // self._event
+            frames = rows * self._event or min(self._event - place, len(block))
+            self._write((row, place), block[:frames].reshape(max(1, rows), -1, *self._shape))
+            self._frames += frames
+            block = block[frames:]
+
+    def trim(self, frames: int) -> None:
+        """Keep so many."""
+        if self._frames > frames:
+            self._resize(frames)
+            self._frames = frames
+
+    def _write(self, start: tuple[int, ...], block: NDArray[Any]) -> None:
         space = self._id.get_space()
-        space.select_hyperslab((start, *self._zeros), block.shape)
+        space.select_hyperslab((*start, *(0 for _ in self._shape)), block.shape)
         self._id.write(h5py.h5s.create_simple(block.shape), space, block)
 
-    def trim(self, rows: int) -> None:
-        """Keep so many."""
-        if self._written > rows:
-            self._id.set_extent((rows, *self._shape))
-            self._written = rows
+    def _resize(self, frames: int) -> None:
+        self._id.set_extent((-(-frames // self._event), *self._tail))
 
 
 class NumberColumn:
     """A dataset of one number for each frame. What is to be written is appended to `waiting`."""
 
-    def __init__(self, group: h5py.Group, name: str, dtype: str, unit: str = "") -> None:
-        self._rows = _Rows(group, name, dtype, (), unit)
+    def __init__(self, group: h5py.Group, name: str, dtype: str, unit: str = "", event: int = 1) -> None:
+        self._rows = _Rows(group, name, dtype, (), unit, event)
         self._dtype = np.dtype(dtype)
         self.waiting: list[Any] = []
 
@@ -69,8 +91,8 @@ class NumberColumn:
         self._rows.append(block)
         self.waiting.clear()
 
-    def trim(self, rows: int) -> None:
-        self._rows.trim(rows)
+    def trim(self, frames: int) -> None:
+        self._rows.trim(frames)
 
     def forget(self) -> None:
         """Drop what is waiting."""
@@ -83,7 +105,7 @@ class RecordColumns:
     metadata: of the header, for the parameters of what was calculated.
     """
 
-    def __init__(self, group: h5py.Group, form: FrameFormat, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, group: h5py.Group, form: FrameFormat, metadata: Mapping[str, Any], event: int = 1) -> None:
         self.reports: list[ScalarReport] = []
         self._record = form.record
         self._waiting = bytearray()
@@ -93,7 +115,7 @@ class RecordColumns:
             name = one.name
             while name in group:
                 name += "_"
-            self._rows.append((one.name, _Rows(group, name, one.dtype, one.shape, one.unit)))
+            self._rows.append((one.name, _Rows(group, name, one.dtype, one.shape, one.unit, event)))
             self.reports.append(ScalarReport(name=name, dtype=one.dtype, shape=one.shape, unit=one.unit))
             if one.name in CALCULATED:
                 group[name].attrs.update(CALCULATED[one.name].described(metadata))
@@ -114,10 +136,10 @@ class RecordColumns:
             rows.append(np.ascontiguousarray(records[name]))
         self.forget()
 
-    def trim(self, rows: int) -> None:
-        """Keep so many rows of each."""
+    def trim(self, frames: int) -> None:
+        """Keep what belongs to so many frames."""
         for _, one in self._rows:
-            one.trim(rows)
+            one.trim(frames)
 
     def forget(self) -> None:
         """Drop what is waiting."""

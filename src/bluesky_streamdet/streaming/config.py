@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bluesky_streamdet.catalog import CODECS, OUTPUTS
+from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Limits
+from bluesky_streamdet.streaming.chain import Step
+from bluesky_streamdet.transforms import bslz4
 
 
 class Section(BaseModel):
@@ -20,13 +24,14 @@ class SourceConfig(Section):
 
     endpoints: addresses such as "tcp://detector:9999". socket: "pull" or "sub". bind: whether we bind and the detector
     connects. queue: messages that ZeroMQ may hold for us on each endpoint; small, so that pushing back reaches the
-    sender.
+    sender. modules: whether each endpoint carries one part of every frame; otherwise each carries whole frames.
     """
 
     endpoints: list[str] = Field(min_length=1)
     socket: Literal["pull", "sub"] = "pull"
     bind: bool = False
     queue: int = Field(default=8, ge=1)
+    modules: bool = False
 
     @field_validator("endpoints")
     @classmethod
@@ -74,8 +79,9 @@ class OutputConfig(Section):
 class WaitConfig(Section):
     """How long a series waits, in seconds, and with how much memory; see `core.series.Limits`.
 
-    quiet_seconds: a series that the stream started ends after so long without data. start_seconds and stall_seconds
-    are when the status begins to say that nothing comes.
+    gap_bytes: for each endpoint. quiet_seconds: a series that the stream started ends after so long without data, and
+    in a stream without headers frames that come later are no rest of the series before. start_seconds and
+    stall_seconds are when the status begins to say that nothing comes.
     """
 
     gap_seconds: float = Field(default=1.0, ge=0)
@@ -85,7 +91,7 @@ class WaitConfig(Section):
     quiet_seconds: float = Field(default=30.0, gt=0)
 
     def limits(self) -> Limits:
-        return Limits(self.gap_seconds, self.gap_bytes, self.finish_seconds, self.settle_seconds)
+        return Limits(self.gap_seconds, self.gap_bytes, self.finish_seconds, self.settle_seconds, self.quiet_seconds)
 
 
 class FileConfig(Section):
@@ -123,6 +129,16 @@ class PlaneConfig(Section):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
+    def limits(self) -> Limits:
+        """How long, and with how much memory, a series waits."""
+        return self.wait.limits()
+
+    @property
+    def announced(self) -> bool:
+        """Whether a header announces each series."""
+        return True
+
+    @property
     def usual_output(self) -> str:
         """Key in `catalog.OUTPUTS` of what suits the detector: a format that has a place for all of its numbers."""
         return "xspress3"
@@ -131,11 +147,33 @@ class PlaneConfig(Section):
 class DataPlaneConfig(PlaneConfig):
     """The data plane of a detector that sends its frames.
 
-    codec: key of `catalog.CODECS`.
+    codec: key of `catalog.CODECS`. transforms: what is done to the pixels of each frame, in this order; see
+    `streaming.chain`. compress: how frames leave; left out, as they came, but bslz4 (none where its library is not
+    installed) where their pixels had to be decoded. workers: threads that do it.
     """
 
     codec: str
     source: SourceConfig
+    transforms: list[Step] = []
+    compress: Literal["bslz4", "none"] | None = None
+    workers: int = Field(default=2, ge=1, le=64)
+
+    @field_validator("compress")
+    @classmethod
+    def _is_installed(cls, compress: str | None) -> str | None:
+        if compress == BSLZ4 and bslz4.usual() != BSLZ4:
+            raise ValueError("it needs the library 'bitshuffle', which is not installed; allowed: none")
+        return compress
+
+    @property
+    def limits(self) -> Limits:
+        limits = self.wait.limits()
+        # What comes by one endpoint waits for what comes by the others.
+        return msgspec.structs.replace(limits, gap_bytes=limits.gap_bytes * len(self.source.endpoints))
+
+    @property
+    def announced(self) -> bool:
+        return CODECS[self.codec].announced
 
     @property
     def usual_output(self) -> str:

@@ -201,7 +201,7 @@ class Output:
             try:
                 if self._loose:
                     self._send_parts(message, copy=nbytes < COPY_BELOW)
-                else:
+                elif message:
                     send(message, zmq.NOBLOCK, copy=nbytes < COPY_BELOW)
             except zmq.Again:
                 self._message = message

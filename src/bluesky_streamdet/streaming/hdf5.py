@@ -19,8 +19,8 @@ import hdf5plugin
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
-from bluesky_streamdet.core.events import BSLZ4, Frame, FrameFormat
-from bluesky_streamdet.streaming import nexus
+from bluesky_streamdet.core.events import BSLZ4, LZ4, Frame, FrameFormat
+from bluesky_streamdet.streaming import experiment, nexus
 from bluesky_streamdet.streaming.columns import NumberColumn, RecordColumns
 from bluesky_streamdet.streaming.journal import journal_of
 from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
@@ -36,11 +36,14 @@ LIBRARY = ("v110", "v110")
 ROOM_TO_ADD = 1 << 20
 """Bytes that the disk must have left before a file that is closed and good is opened again to add something."""
 
+NANOSECONDS = frozenset({"start_time", "stop_time", "real_time"})
+"""Particulars of a frame that codecs give in ns; of others the unit is what the stream means by it."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSALS = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError)
 """What h5py raises when HDF5 or the file system refuses."""
 
-FILTERS: dict[str, Mapping[str, Any]] = {BSLZ4: hdf5plugin.Bitshuffle(cname="lz4")}
+FILTERS: dict[str, Mapping[str, Any]] = {BSLZ4: hdf5plugin.Bitshuffle(cname="lz4"), LZ4: hdf5plugin.LZ4()}
 """The HDF5 filter that reads what each payload encoding holds; none for raw pixels."""
 
 
@@ -71,10 +74,13 @@ class SeriesFile:
     """The file of one series. Opened with the first frame, as only that tells what all of them are like.
 
     path: inside the data directory, checked. event: frames of an event; more than one gives a dataset (events, frames,
-    …). Raises `WriteFailed` from each method when the file system or HDF5 refuses; then nothing more can be written.
+    …). also: another path in the file that the frames shall have. Raises `WriteFailed` from each method when the file
+    system or HDF5 refuses; then nothing more can be written.
     """
 
-    def __init__(self, path: Path, detector: str, series: str, *, event: int = 1, replace: bool = False) -> None:
+    def __init__(
+        self, path: Path, detector: str, series: str, *, event: int = 1, replace: bool = False, also: str | None = None
+    ) -> None:
         self.path = path
         self.rows = 0
         self.readable = 0
@@ -83,6 +89,7 @@ class SeriesFile:
         self._series = series
         self._event = event
         self._replace = replace
+        self._also = also
         self._file: h5py.File | None = None
         self._format: FrameFormat | None = None
         self._columns: dict[str, NumberColumn] = {}
@@ -102,12 +109,14 @@ class SeriesFile:
         self._file = self._create()
         try:
             nexus.create(self._file, self._detector, self._series, started, metadata)
-            nexus.add_parameters(self._file, self._detector, parameters or {})
+            experiment.add_parameters(self._file, self._detector, parameters or {})
             self._verdict = Verdict(self._file, self._detector)
             group = self._file[nexus.detector_group(self._detector)]
             self._create_data(group, first.format)
             self._create_columns(group, first.detail or {})
             self._create_records(group, first.format, metadata)
+            if self._also is not None:
+                nexus.link_as(group, self._also)
             self._file.swmr_mode = True
         except REFUSALS as error:
             with suppress(OSError):
@@ -131,18 +140,19 @@ class SeriesFile:
 
     def _create_columns(self, group: h5py.Group, detail: Mapping[str, Any]) -> None:
         self._columns = {
-            "sequence_number": NumberColumn(group, "sequence_number", "u8"),
-            "receive_time": NumberColumn(group, "receive_time", "i8", "ns"),
+            "sequence_number": NumberColumn(group, "sequence_number", "u8", event=self._event),
+            "receive_time": NumberColumn(group, "receive_time", "i8", "ns", self._event),
         }
         group["receive_time"].attrs["start"] = "1970-01-01T00:00:00Z"
         for name, value in detail.items():
-            if isinstance(value, int | float):
-                kind = "i8" if isinstance(value, int) else "f8"
-                self._columns[name] = NumberColumn(group, name, kind, "ns" if name.endswith("_time") else "")
+            # A stream may call its numbers as it likes, also as something is called that is there.
+            if isinstance(value, int | float) and name not in group:
+                kind, unit = "i8" if isinstance(value, int) else "f8", "ns" if name in NANOSECONDS else ""
+                self._columns[name] = NumberColumn(group, name, kind, unit, self._event)
 
     def _create_records(self, group: h5py.Group, form: FrameFormat, metadata: Mapping[str, Any]) -> None:
         if form.scalars:
-            self._records = RecordColumns(group, form, metadata)
+            self._records = RecordColumns(group, form, metadata, self._event)
             assert self.data is not None
             self.data.scalars = self._records.reports
             nexus.link_spectra(group, metadata)
@@ -286,7 +296,7 @@ class SeriesFile:
         with h5py.File(self.path, "r+", libver=LIBRARY, locking=False) as file:
             if self._event > 1:
                 _add_flat_view(file, self._event, self.rows)
-            nexus.add_parameters(file, self._detector, late)
+            experiment.add_parameters(file, self._detector, late)
         journal_of(self.path).unlink(missing_ok=True)
 
     def _trim(self) -> None:

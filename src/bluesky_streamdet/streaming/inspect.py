@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from bluesky_streamdet.core.errors import StreamdetError
@@ -85,9 +87,9 @@ def _report(path: Path, file: h5py.File) -> FileReport:
     # A group may have several names; its own is in it.
     detector = _text(file, f"{nexus.detector_group(detector)}/local_name") or detector
     group = instrument[detector]
-    data, numbers = file[nexus.DATA], group["sequence_number"]
+    data = file[nexus.DATA]
     event = int(data.attrs.get(nexus.EVENT_ATTRIBUTE, 1))
-    readable = min(data.shape[0] * event, numbers.shape[0])
+    numbers, readable = _numbers(group, data, event)
     outcome = _text(file, f"{nexus.collection_group(detector)}/outcome")
     return FileReport(
         path=path,
@@ -103,10 +105,22 @@ def _report(path: Path, file: h5py.File) -> FileReport:
         filters=_filters(data),
         nbytes=path.stat().st_size,
         first_number=int(numbers[0]) if readable else None,
-        last_number=int(numbers[readable - 1]) if readable else None,
+        last_number=int(numbers[1]) if readable else None,
         ledger=verdict.read_ledger(file, detector) if outcome else None,
         journal=journal_of(path).exists(),
     )
+
+
+def _numbers(group: h5py.Group, data: h5py.Dataset, event: int) -> tuple[NDArray[np.uint64], int]:
+    """The first and the last frame's number, none if there are no frames; and how many frames there are."""
+    column, times = group["sequence_number"], group["receive_time"]
+    rows = min(data.shape[0], column.shape[0])
+    if not rows:
+        return np.zeros(0, np.uint64), 0
+    # The last event may have no more than some of its frames; the others have not come, at no time.
+    last = max(1, int(np.count_nonzero(times[rows - 1])))
+    first_row, last_row = np.atleast_1d(column[0]), np.atleast_1d(column[rows - 1])
+    return np.array([first_row[0], last_row[last - 1]]), (rows - 1) * event + last
 
 
 def _filters(data: h5py.Dataset) -> list[str]:

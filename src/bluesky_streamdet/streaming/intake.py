@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import zmq
 
 from bluesky_streamdet.codecs.codec import Decoder
+from bluesky_streamdet.core.assemble import Assembler
 from bluesky_streamdet.core.errors import MalformedMessage, RequestRefused
 from bluesky_streamdet.core.events import Event
 from bluesky_streamdet.streaming.config import SourceConfig
-from bluesky_streamdet.streaming.messages import SourceReport
+from bluesky_streamdet.streaming.messages import SourceReport, TransformReport
 from bluesky_streamdet.streaming.source import Source
 
 BATCH = 64
 BATCH_BYTES = 16 << 20
 """So much is taken at once before it is ordered and written; a batch costs one extension of the file."""
+PARTS_BYTES = 256 << 20
+"""So much of frames may wait for the parts of other modules."""
 
 
 class Taken(NamedTuple):
@@ -35,7 +38,8 @@ class Taken(NamedTuple):
 class Intake(Protocol):
     """Where a pipeline's events come from. `take` never waits.
 
-    lanes: how many inputs there are, each with an order of its own. sockets: that tell when something has come.
+    lanes: how many inputs there are, each with an order of its own. sockets: that tell when something has come; the
+    same object as long as they are the same.
     patience: seconds after which it wants to be asked again, as no socket tells; infinite when all do.
     """
 
@@ -53,6 +57,11 @@ class Intake(Protocol):
         """Why no series can be taken until somebody does something about it."""
         ...
 
+    @property
+    def busy(self) -> bool:
+        """Whether frames that came are still worked on, so that the time is not the detector's."""
+        ...
+
     def take(self, lane: int) -> Iterator[Taken]:
         """What has come at one input; nothing at all when nothing has."""
         ...
@@ -67,6 +76,10 @@ class Intake(Protocol):
 
     def report(self) -> list[SourceReport]: ...
 
+    def work(self) -> TransformReport | None:
+        """What is done to frames on the way, if anything is."""
+        ...
+
     def obey(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Have the hardware do something. Raises `StreamdetError`."""
         ...
@@ -75,14 +88,23 @@ class Intake(Protocol):
 
 
 class StreamIntake:
-    """The messages of a detector's sockets, decoded. Raises `AddressTaken` or `ConfigError`."""
+    """The messages of a detector's sockets, decoded, and put together where each socket carries a module's part.
+
+    decoder: makes one. Raises `AddressTaken` or `ConfigError`.
+    """
 
     patience = math.inf
     trouble = None
+    busy = False
 
-    def __init__(self, config: SourceConfig, decoder: Decoder, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self, config: SourceConfig, decoder: Callable[[], Decoder], context: zmq.Context[zmq.Socket[bytes]]
+    ) -> None:
         self._source = Source(config, context)
-        self._decoder = decoder
+        modules = len(config.endpoints) if config.modules else 1
+        self._assembler = Assembler(modules, PARTS_BYTES) if modules > 1 else None
+        # Modules send each a stream of its own; several senders of whole frames share one.
+        self._decoders = [decoder() for _ in range(modules)] if modules > 1 else [decoder()] * self.lanes
 
     @property
     def lanes(self) -> int:
@@ -92,13 +114,12 @@ class StreamIntake:
     def sockets(self) -> Sequence[zmq.Socket[bytes]]:
         return self._source.sockets
 
-    @property
-    def addresses(self) -> list[str]:
-        """The endpoints as they are."""
-        return self._source.addresses
-
     def take(self, lane: int) -> Iterator[Taken]:
-        decode, received = self._decoder.decode, time.time_ns
+        taken = self._decoded(lane)
+        return taken if self._assembler is None else self._assembled(self._assembler, lane, taken)
+
+    def _decoded(self, lane: int) -> Iterator[Taken]:
+        decode, received = self._decoders[lane].decode, time.time_ns
         events: list[Event] = []
         took = False
         for parts in self._source.take(lane, BATCH, BATCH_BYTES):
@@ -111,6 +132,19 @@ class StreamIntake:
         if took:
             yield Taken(events)
 
+    @staticmethod
+    def _assembled(assembler: Assembler, lane: int, taken: Iterator[Taken]) -> Iterator[Taken]:
+        for some, complaint in taken:
+            events: list[Event] = []
+            for event in some:
+                for one in assembler.add(lane, event):
+                    if isinstance(one, MalformedMessage):
+                        yield Taken(events, one)
+                        events = []
+                    else:
+                        events.append(one)
+            yield Taken(events, complaint)
+
     def take_no_frames(self) -> Iterator[Taken]:
         """Nothing: who sends waits."""
         return iter(())
@@ -120,6 +154,9 @@ class StreamIntake:
 
     def report(self) -> list[SourceReport]:
         return self._source.report()
+
+    def work(self) -> None:
+        """Nothing."""
 
     def obey(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         raise RequestRefused(

@@ -14,6 +14,9 @@ from bluesky_streamdet.core.events import FrameFormat
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 
+START = "start_document"
+"""The parameter of a series that is Bluesky's start document of its run."""
+
 
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -83,6 +86,8 @@ class SeriesReport(Model):
     """Absolute path on the service's machine; None for a series that is not written."""
     data: DatasetReport | None = None
     """None until the first frame has told what the frames are like."""
+    stream_series: str | None = None
+    """What the detector calls it in its stream, where it calls it anything."""
     armed_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -117,6 +122,23 @@ class SourceReport(Model):
     """Somebody was there, and left without a message: it has another kind of socket than we expect, most likely."""
 
 
+class TransformReport(Model):
+    """What is done to the pixels of frames on the way, since the service started."""
+
+    steps: list[str] = []
+    compress: str
+    """Encoding of the frames that leave."""
+    workers: int
+    in_work: int = 0
+    """Frames that wait for a worker, or for those before them."""
+    frames: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    """What workers have spent on them."""
+    pushes_back: bool = False
+    """Frames come faster than they can be worked on."""
+
+
 class Status(Model):
     """The whole state of a service. `revision` grows with each change, so that a client knows what is newer."""
 
@@ -131,6 +153,7 @@ class Status(Model):
     between: LedgerReport = LedgerReport()
     """Frames that came while no series was running."""
     sources: list[SourceReport] = []
+    transforms: TransformReport | None = None
     outputs: list[OutputReport] = []
     monitor: str | None = None
     """Address that answers with the latest frame, if there is one."""
@@ -176,7 +199,7 @@ class Abort(Model):
 
 
 class SetParameters(Model):
-    """Metadata that comes while a series runs."""
+    """Metadata that comes while a series runs; `START` among it goes where NeXus has sample, beam and proposal."""
 
     kind: Literal["parameters"] = "parameters"
     parameters: dict[str, Any]
@@ -234,6 +257,14 @@ class FrameReport(Model):
     scalars: list[ScalarReport] = []
 
 
+class FrameTotal(Model):
+    """Counts of a frame, without masked pixels."""
+
+    series: str | None
+    number: int
+    total: float
+
+
 class LatestFrame(NamedTuple):
     """A frame as clients get it: which it is, its pixels, and what came with it, by name."""
 
@@ -244,6 +275,9 @@ class LatestFrame(NamedTuple):
 
 class Request(Model):
     """Control plane to data plane."""
+
+    # Metadata may hold numbers that are none, which are not null.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     number: int
     command: Command

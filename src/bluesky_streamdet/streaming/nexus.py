@@ -103,6 +103,19 @@ def link_data(file: h5py.File, data: h5py.Dataset, event: int) -> None:
     file["/entry/data"].attrs["axes"] = ["."] * data.ndim
 
 
+def link_as(detector: h5py.Group, path: str) -> None:
+    """Have the frames at `path` too, where readers of older files look, and all else of the detector beside them.
+
+    What is there already stays.
+    """
+    folder, _, name = path.rpartition("/")
+    if folder not in detector.file:
+        detector.file[folder] = detector
+    group = detector.file[folder]
+    if isinstance(group, h5py.Group) and name not in group:
+        group[name] = detector["data"]
+
+
 def link_spectra(detector: h5py.Group, metadata: Mapping[str, Any]) -> None:
     """Have the group of a detector of spectra under the names that readers of Xspress3 files know, too.
 
@@ -139,8 +152,7 @@ def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0
 
     What can't be written even so is left out with a warning, as no setting is worth the frames. Raises `OSError`.
     """
-    name = "".join(letter if letter.isprintable() else "_" for letter in str(name)).replace("/", "_")
-    name = name[:LONGEST_NAME].strip(". ") or "unnamed"
+    name = clean(name)
     if name in group:
         del group[name]
     if value is None:
@@ -159,6 +171,12 @@ def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0
         group[name].attrs["units"] = unit
 
 
+def clean(name: str) -> str:
+    """A name that HDF5 can have, and that leads nowhere else."""
+    name = "".join(letter if letter.isprintable() else "_" for letter in str(name)).replace("/", "_")
+    return name[:LONGEST_NAME].strip(". ") or "unnamed"
+
+
 def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value)
@@ -167,7 +185,8 @@ def _storable(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "UO":
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return _array(value)
+        array = uniform(value)
+        return _text(json.dumps(value, default=str)) if array is None else array
     if isinstance(value, int) and not isinstance(value, bool) and not -(1 << 63) <= value < 1 << 64:
         return str(value)
     if isinstance(value, bool | int | float | complex | np.generic | np.ndarray):
@@ -175,17 +194,17 @@ def _storable(value: Any) -> Any:
     return _text(json.dumps(value, default=str))
 
 
-def _array(values: list[Any] | tuple[Any, ...]) -> Any:
-    """An array where one says the same as the list; otherwise JSON."""
+def uniform(values: list[Any] | tuple[Any, ...]) -> NDArray[Any] | None:
+    """The array that says the same as the list; None where there is none."""
     try:
         array = np.array(values)
     except ValueError:
-        return _text(json.dumps(values, default=str))
+        return None
     if array.dtype.kind in "biuf" and not (array.dtype.kind == "f" and array.size and _all_whole(values)):
         return array
     if array.dtype.kind == "U" and all(isinstance(one, str) for one in values):
         return np.array([_text(one) for one in values], dtype=h5py.string_dtype())
-    return _text(json.dumps(values, default=str))
+    return None
 
 
 def _all_whole(values: Any) -> bool:

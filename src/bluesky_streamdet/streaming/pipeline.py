@@ -9,31 +9,35 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import zmq
 
 from bluesky_streamdet.catalog import CODECS
+from bluesky_streamdet.core.actions import Action, Begin, Deliver, Finish
 from bluesky_streamdet.core.errors import Busy, MalformedMessage, NoSuchSeries, StreamdetError
 from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart, payload_bytes
-from bluesky_streamdet.core.receiver import Action, Begin, Deliver, Finish, Receiver
+from bluesky_streamdet.core.receiver import Receiver
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
+from bluesky_streamdet.streaming.chain import Chain
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
 from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
 from bluesky_streamdet.streaming.monitor import Monitor
 from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
+from bluesky_streamdet.streaming.transforming import Transforming
 from bluesky_streamdet.streaming.writer import SeriesWriter
 
 log = logging.getLogger(__name__)
 
 LONGEST_BLOCK = 50
 """Milliseconds that the loop waits for a client that blocks, before it looks after everything else again."""
-SHORTEST_FLUSH = 0.02
+SHORTEST_FLUSH = 0.01
 """Seconds between flushes at least, when frames come singly."""
 
 
@@ -41,9 +45,11 @@ OpenIntake = Callable[[Any, "zmq.Context[zmq.Socket[bytes]]"], Intake]
 """Opens what frames come from, of the kind of configuration that it is for."""
 
 
-def open_stream(config: DataPlaneConfig, context: zmq.Context[zmq.Socket[bytes]]) -> StreamIntake:
-    """The intake of a detector that sends. Raises `AddressTaken` or `ConfigError`."""
-    return StreamIntake(config.source, CODECS[config.codec].decoder(), context)
+def open_stream(config: DataPlaneConfig, context: zmq.Context[zmq.Socket[bytes]]) -> Transforming:
+    """The intake of a detector that sends. Raises `AddressTaken`, `ConfigError` or `MissingLibrary`."""
+    chain = Chain(config.transforms)
+    source = StreamIntake(config.source, CODECS[config.codec].decoder, context)
+    return Transforming(source, chain, config.compress, config.workers, context)
 
 
 class Pipeline:
@@ -63,7 +69,7 @@ class Pipeline:
         open_intake: OpenIntake = open_stream,
     ) -> None:
         self.config = config
-        self.receiver = Receiver(config.wait.limits(), self._order_unarmed)
+        self.receiver = Receiver(config.limits, self._order_unarmed, announced=config.announced)
         self.writer: SeriesWriter | None = None
         self.last: SeriesReport | None = None
         self.failure: StreamdetError | None = None
@@ -89,8 +95,8 @@ class Pipeline:
         except BaseException:
             self.close()
             raise
-        for socket in self.source.sockets:
-            self.register(socket)
+        self._watched: Sequence[zmq.Socket[bytes]] = ()
+        self._watch_source()
         if self.monitor is not None:
             self.register(self.monitor.socket)
 
@@ -109,7 +115,7 @@ class Pipeline:
             name = fill_in(request.name or self.config.files.name, self.config.detector, id)
             path = self._directory.file(request.directory, name, replace=request.replace)
             self._directory.prepare(path)
-        writer = SeriesWriter(id, self.config.detector, path, request)
+        writer = self._writer(id, path, request)
         order = Order(id, request.expected_frames, request.open_ended, request.quiet_seconds)
         self.receiver.arm(order, self.now)
         writer.armed()
@@ -193,7 +199,12 @@ class Pipeline:
             due = self._flush_due()
             wait = min(wait, self.source.patience)
             wait = wait if due is None else max(0.0, min(wait, due - self._clock()))
-            return bool(self._poller.poll(math.ceil(wait * 1000)))
+            self._watch_source()
+            busy, before = self.source.busy, self._clock()
+            came = bool(self._poller.poll(math.ceil(wait * 1000)))
+            if busy:
+                self._stalled += self._clock() - before
+            return came
         # Frames are there, but an output blocks: wait for that client, not for more frames.
         before = self._clock()
         for output in self.outputs:
@@ -203,6 +214,16 @@ class Pipeline:
         if self.state is not State.FINISHING:  # A stop has to end, whatever a client does.
             self._stalled += self._clock() - before
         return False
+
+    def _watch_source(self) -> None:
+        """Be woken by what the source wants to be woken by, which changes while it can take nothing."""
+        sockets = self.source.sockets
+        if sockets is not self._watched:
+            for socket in self._watched:
+                self._poller.unregister(socket)
+            for socket in sockets:
+                self.register(socket)
+            self._watched = sockets
 
     def _take_all(self) -> bool:
         """Take a batch from each input. False when nothing had come."""
@@ -337,12 +358,12 @@ class Pipeline:
         note, failure = "", None
         proposed = start.filename if start is not None else None
         if self.config.unarmed == "forward" or (start is not None and not start.save):
-            return SeriesWriter(id, self.config.detector, None, request)
+            return self._writer(id, None, request)
         if proposed and files.stream_names:
             try:
                 path = self._directory.file(None, proposed, replace=files.replace)
                 self._directory.prepare(path)
-                return SeriesWriter(id, self.config.detector, path, request)
+                return self._writer(id, path, request)
             except StreamdetError as error:
                 note = f"the stream's own file name was refused: {error.message}"
                 log.warning("series %s: %s", id, note)
@@ -351,7 +372,13 @@ class Pipeline:
             self._directory.prepare(path)
         except StreamdetError as error:
             path, failure = None, error
-        return SeriesWriter(id, self.config.detector, path, ArmRequest(id=id), note, failure)
+        return self._writer(id, path, ArmRequest(id=id), note, failure)
+
+    def _writer(
+        self, id: str, path: Path | None, request: ArmRequest, note: str = "", failure: StreamdetError | None = None
+    ) -> SeriesWriter:
+        config = self.config
+        return SeriesWriter(id, config.detector, path, request, note, failure, config.files.dataset)
 
     @property
     def state(self) -> State:

@@ -133,7 +133,8 @@ class DataPlane:
         except StreamdetError as error:
             answer = Answer(number=request.number, problem=problem_of(error))
         self._link.send(answer, parts)
-        self._changed = True
+        # Who looks at a frame changes nothing, and would hold up the report of the next.
+        self._changed = self._changed or not isinstance(request.command, GetFrame)
 
     def _carry_out(self, request: Request) -> Answer:
         pipeline = self._pipeline

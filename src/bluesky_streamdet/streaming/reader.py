@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import h5py
 import hdf5plugin  # noqa: F401  registers the filters
 import numpy as np
 from numpy.typing import NDArray
 
+from bluesky_streamdet.documents import reader_path
 from bluesky_streamdet.streaming import nexus
 
 PATIENCE = 1.0
 """Seconds that a file gets to become readable, as its writer needs some milliseconds alone when it adds something."""
 BETWEEN_TRIES = 0.01
+
+
+def local_path(uri: str, path_map: Mapping[str, str] | None = None) -> Path:
+    """The path on this machine of a file that documents or a catalog refer to by `uri`."""
+    written = urlparse(uri).path
+    path = Path(reader_path(written, path_map))
+    # Some write %20 for a space, and some, Tiled among them, take the path as it stands.
+    return path if path.exists() else Path(reader_path(unquote(written), path_map))
 
 
 @contextmanager

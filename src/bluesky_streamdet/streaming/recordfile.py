@@ -7,16 +7,16 @@ Tags and the time may be missing in what is read; event 0 is the header. A file 
 zip archive; a folder holds each part as NNNNNN_00k.raw. Source: https://github.com/dranspose/dranspose, dump and
 replay.
 
-It is written by cbor2. It is read by the few lines below, an item at a time, as a general decoder builds whatever a
-file asks for, and these allocate nothing before they have checked it.
+It is written by cbor2. It is read an item at a time by `codecs.cbor`, as a general decoder builds whatever a file asks
+for.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import re
-import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,32 +24,33 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import cbor2
 from typing_extensions import Buffer
 
+from bluesky_streamdet.codecs.cbor import ARRAY, BYTES, MAP, SELF_DESCRIBED, TEXT, UNSIGNED, Cut, Reader
 from bluesky_streamdet.core.errors import ConfigError, FileTaken, MalformedMessage, WriteFailed
 from bluesky_streamdet.streaming.source import LARGEST_MESSAGE
 
 log = logging.getLogger(__name__)
 
-SELF_DESCRIBED, EVENT, STREAM = 55799, 42877, 42878
-"""Tags: of CBOR itself, and dranspose's two."""
-UNSIGNED, BYTES, TEXT, ARRAY, MAP, TAG = 0, 2, 3, 4, 5, 6
-"""CBOR's major types that occur."""
-WIDTHS = {24: ">B", 25: ">H", 26: ">I", 27: ">Q"}
-"""How the length of an item is written, by the low five bits of its first byte."""
+EVENT, STREAM = 42877, 42878
+"""dranspose's tags."""
 
 MOST_PARTS = 4096
 MOST_STREAMS = 100
 LONGEST_TEXT = 1000
-PIECE = 16 << 20
-"""Bytes that are read at once, so that a length which the file does not hold costs no more."""
+LEAST, PIECE = 64 << 10, 16 << 20
+"""Bytes that are read at once: more than the least item, and no more for a length which the file does not hold."""
 RAW_PART = re.compile(r"(\d{1,12})_(\d{1,6})\.raw")
 
 
 File = IO[bytes] | gzip.GzipFile
+
+
+_Viewed = tuple[str, str, list[memoryview]]
+"""Stream, kind and parts of a message, in the memory that was read."""
 
 
 class Recorded(NamedTuple):
@@ -150,7 +151,7 @@ def _read_file(path: Path) -> Iterator[Recorded]:
             raise ConfigError(f"Can't read {path}: {error.strerror}.") from error
 
 
-def _open(path: Path, opened: ExitStack) -> Iterator[File]:
+def _open(path: Path, opened: ExitStack) -> Iterator[io.BufferedIOBase]:
     """The file, unpacked; several when it is an archive of several."""
     file = opened.enter_context(path.open("rb"))
     magic = file.read(4)
@@ -162,7 +163,7 @@ def _open(path: Path, opened: ExitStack) -> Iterator[File]:
         for name in sorted(archive.namelist()):
             if not name.endswith("/"):
                 with archive.open(name) as member:
-                    yield member
+                    yield cast(io.BufferedIOBase, member)
     else:
         yield file
 
@@ -170,125 +171,128 @@ def _open(path: Path, opened: ExitStack) -> Iterator[File]:
 class _Items:
     """The messages in one open file, which `path` names for the user."""
 
-    def __init__(self, file: File, path: Path) -> None:
+    def __init__(self, file: io.BufferedIOBase, path: Path) -> None:
         self._file = file
         self._path = path
-        self._position = 0
+        self._window = b""  # what was read last of the file, from byte `_start` on
+        self._start = 0
+        self._begun = 0  # where in the window the next item begins
         self._cut = False
 
     def __iter__(self) -> Iterator[Recorded]:
         count = 0
         while True:
-            begun = self._position
-            try:
-                messages = self._item()
-            except EOFError:
-                if self._cut or self._position > begun:
+            messages, needed = self._next()
+            if messages:
+                yield from messages
+                count += len(messages)
+            elif needed and not self._grow(needed):
+                if self._cut or self._window:
                     log.warning(
                         "%s is cut in its last item, which begins at byte %d; the %d messages before it are whole",
-                        self._path, begun, count,
+                        self._path, self._start, count,
                     )  # fmt: skip
                 return
-            yield from messages
-            count += len(messages)
 
-    def _item(self) -> list[Recorded]:
-        """One item: usually one message, several when the event is of several streams."""
-        count = self._head(ARRAY, MOST_PARTS)
-        if count == 0:
-            raise self._malformed("an item without parts")
-        major, number = self._any_head()
-        if major == BYTES:
-            return [Recorded(self._parts(count, number))]
-        if major != UNSIGNED or count not in (2, 3):
-            raise self._malformed(f"an array of {count} elements that is neither an event nor a list of parts")
-        messages = [self._stream() for _ in range(self._head(MAP, MOST_STREAMS))]
-        if count == 3:
-            self._skip_time()
-        return messages
-
-    def _stream(self) -> Recorded:
-        name = self._text()
-        if self._head(ARRAY, 2) != 2:
-            raise self._malformed("a stream that is no pair of type and parts")
-        kind = self._text()
-        count = self._head(ARRAY, MOST_PARTS)
-        return Recorded(self._parts(count, self._head(BYTES, LARGEST_MESSAGE)) if count else [], name, kind)
-
-    def _parts(self, count: int, first: int) -> list[bytes]:
-        """`count` byte strings, of which the first has `first` bytes, its head being read."""
-        parts: list[bytes] = []
-        size, total = first, 0
-        while True:
-            total += size
-            if total > LARGEST_MESSAGE:
-                raise self._malformed(f"a message of more than {LARGEST_MESSAGE} bytes")
-            parts.append(self._read(size))
-            if len(parts) == count:
-                return parts
-            size = self._head(BYTES, LARGEST_MESSAGE)
-
-    def _skip_time(self) -> None:
-        """The time of arrival: text, or a number of whatever kind."""
-        major, argument = self._any_head(float_allowed=True)
-        if major == TEXT and argument <= LONGEST_TEXT:
-            self._read(argument)
-        elif major in (BYTES, TEXT, ARRAY, MAP):
-            raise self._malformed("a time of arrival that is none")
-
-    def _text(self) -> str:
-        size = self._head(TEXT, LONGEST_TEXT)
+    def _next(self) -> tuple[list[Recorded], int]:
+        """The messages of the next item; where the window ends in it, how many bytes the window has to have."""
+        reader = Reader(self._window, self._begun)
         try:
-            return self._read(size).decode()
-        except UnicodeDecodeError:
-            raise self._malformed("text that is no UTF-8") from None
+            messages = _item(reader)
+        except Cut as cut:
+            return [], cut.needed
+        except MalformedMessage as error:
+            place = self._start + reader.position
+            raise MalformedMessage("no recording", f"{self._path} holds {error}, near byte {place}") from error
+        self._begun = reader.position
+        return [Recorded([bytes(part) for part in parts], name, kind) for name, kind, parts in messages], 0
 
-    def _head(self, wanted: int, most: int) -> int:
-        """The length of an item of major type `wanted`, at most `most`."""
-        major, argument = self._any_head()
-        if major != wanted:
-            raise self._malformed(f"an item of CBOR type {major} where type {wanted} belongs")
-        if argument > most:
-            raise self._malformed(f"a length of {argument}, where {most} is the limit")
-        return argument
+    def _grow(self, needed: int) -> bool:
+        """Have the window begin with the item, and read on. False when the file ends before it has `needed` bytes."""
+        rest = self._window[self._begun :]
+        self._window = b""  # Its memory may be wanted.
+        self._start += self._begun
+        needed, self._begun = needed - self._begun, 0
+        pieces = [rest] if rest else []
+        # Somewhat more than is needed, so that a message of many parts is not copied for each of them.
+        left = max(needed - len(rest), len(rest) // 2, LEAST)
+        try:
+            # Not `read`: it loses what came before an end that is missing.
+            while left > 0 and (piece := self._file.read1(min(left, PIECE))):
+                pieces.append(piece)
+                left -= len(piece)
+        except EOFError:  # What is compressed ends without its end mark.
+            self._cut = True
+        self._window = b"".join(pieces)
+        return len(self._window) >= needed
 
-    def _any_head(self, *, float_allowed: bool = False) -> tuple[int, int]:
-        """Major type and argument of the next item; its tags are passed over."""
-        for _ in range(4):
-            first = self._read(1)[0]
-            major, low = first >> 5, first & 31
-            if low in WIDTHS:
-                layout = WIDTHS[low]
-                (argument,) = struct.unpack(layout, self._read(struct.calcsize(layout)))
-            elif low < 24:
-                argument = low
-            else:
-                raise self._malformed("an item of indefinite length")
-            if major == 7 and not float_allowed:
-                raise self._malformed("a simple value")
-            if major != TAG:
-                return major, argument
-        raise self._malformed("too many tags")
 
-    def _read(self, size: int) -> bytes:
-        """Exactly `size` bytes. Raises `EOFError` when the file ends before."""
-        pieces: list[bytes] = []
-        left = size
-        while left:
-            try:
-                piece = self._file.read(min(left, PIECE))
-            except EOFError:  # What is compressed ends without its end mark.
-                self._cut = True
-                raise
-            if not piece:
-                raise EOFError
-            self._position += len(piece)
-            left -= len(piece)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+def _item(reader: Reader) -> list[_Viewed]:
+    """One item: usually one message, several when the event is of several streams."""
+    count = _head(reader, ARRAY, MOST_PARTS)
+    if count == 0:
+        raise MalformedMessage("an item without parts")
+    major, number = reader.untagged()
+    if major == BYTES:
+        return [("", "", _parts(reader, count, number))]
+    if major != UNSIGNED or count not in (2, 3):
+        raise MalformedMessage(f"an array of {count} elements that is neither an event nor a list of parts")
+    messages = [_stream(reader) for _ in range(_head(reader, MAP, MOST_STREAMS))]
+    if count == 3:
+        _skip_time(reader)
+    return messages
 
-    def _malformed(self, what: str) -> MalformedMessage:
-        return MalformedMessage("no recording", f"{self._path} holds {what}, near byte {self._position}")
+
+def _stream(reader: Reader) -> _Viewed:
+    name = _text(reader)
+    if _head(reader, ARRAY, 2) != 2:
+        raise MalformedMessage("a stream that is no pair of type and parts")
+    kind = _text(reader)
+    count = _head(reader, ARRAY, MOST_PARTS)
+    first = _head(reader, BYTES, LARGEST_MESSAGE) if count else 0
+    return name, kind, _parts(reader, count, first)
+
+
+def _parts(reader: Reader, count: int, first: int) -> list[memoryview]:
+    """`count` byte strings, of which the first has `first` bytes, its head being read."""
+    parts: list[memoryview] = []
+    size, total = first, 0
+    while len(parts) < count:
+        if parts:
+            size = _head(reader, BYTES, LARGEST_MESSAGE)
+        total += size
+        if not 0 <= size <= total <= LARGEST_MESSAGE:
+            raise MalformedMessage(f"a message of more than {LARGEST_MESSAGE} bytes")
+        parts.append(reader.content(size))
+    return parts
+
+
+def _skip_time(reader: Reader) -> None:
+    """The time of arrival: text, or a number of whatever kind."""
+    major, argument = reader.untagged()
+    if major == TEXT and 0 <= argument <= LONGEST_TEXT:
+        reader.content(argument)
+    elif major in (BYTES, TEXT, ARRAY, MAP):
+        raise MalformedMessage("a time of arrival that is none")
+
+
+def _text(reader: Reader) -> str:
+    size = _head(reader, TEXT, LONGEST_TEXT)
+    try:
+        return str(reader.content(size), "utf-8")
+    except UnicodeDecodeError:
+        raise MalformedMessage("text that is no UTF-8") from None
+
+
+def _head(reader: Reader, wanted: int, most: int) -> int:
+    """The length of an item of major type `wanted`, at most `most`."""
+    major, argument = reader.untagged()
+    if major != wanted:
+        raise MalformedMessage(f"an item of CBOR type {major} where type {wanted} belongs")
+    if not 0 <= argument <= most:
+        length = "indefinite length" if argument < 0 else f"a length of {argument}"
+        raise MalformedMessage(f"an item of {length}, where {most} is the limit")
+    return argument
 
 
 def _read_folder(folder: Path) -> Iterator[Recorded]:

@@ -48,6 +48,7 @@ class StatusReporter:
             last_series=pipeline.last,
             between=LedgerReport.model_validate(receiver.between.report()),
             sources=pipeline.source.report(),
+            transforms=pipeline.source.work(),
             outputs=[output.report() for output in pipeline.outputs],
             monitor=None if pipeline.monitor is None else pipeline.monitor.address,
             slow=self._slow(writing),
@@ -72,6 +73,9 @@ class StatusReporter:
         writer = self._pipeline.writer
         if writing > BUSY_WRITING and writer is not None:
             return f"the disk that holds {writer.path}"
+        work = self._pipeline.source.work()
+        if work is not None and work.pushes_back:
+            return f"the transforms ({', '.join(work.steps) or 'decoding'}), with {work.workers} workers"
         return None
 
     def _measured_rates(self) -> tuple[float, float, float]:

@@ -71,8 +71,10 @@ class Sender:
         """Send a message if there is room for it within `timeout` seconds. False when there was none: nothing was
         sent.
 
-        Large parts are not copied: leave them as they are.
+        Large parts are not copied: leave them as they are. A message without parts has gone at once.
         """
+        if not parts:
+            return True
         timeout_ms = round(1000 * timeout)
         if timeout_ms != self._timeout_ms:
             self._socket.sndtimeo = self._timeout_ms = timeout_ms

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from typing_extensions import Buffer
 
 from bluesky_streamdet.catalog import CODECS
-from bluesky_streamdet.core.errors import MalformedMessage
+from bluesky_streamdet.core.errors import ConfigError, MalformedMessage
+
+log = logging.getLogger(__name__)
 
 DRANSPOSE_NAMES = {"stins": "STINS", "dectris_v1": "EIGER_LEGACY", "xspress3-pickled": "xspress"}
 """What dranspose calls the formats that it knows too."""
@@ -15,10 +18,13 @@ DRANSPOSE_NAMES = {"stins": "STINS", "dectris_v1": "EIGER_LEGACY", "xspress3-pic
 
 def codec_of(parts: Sequence[Buffer]) -> str | None:
     """The key in `catalog.CODECS` of the format that the message is in, None when it is in none of them."""
-    for name, codec in CODECS.items():
+    for name in CODECS:
         try:
-            codec.decoder().decode(parts, 0)
+            CODECS[name].decoder().decode(parts, 0)
         except MalformedMessage:
+            continue
+        except ConfigError as error:
+            log.warning("%s", error)
             continue
         return name
     return None

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from bluesky_streamdet.codecs.codec import LARGEST_FRAME, LARGEST_HEADER
+from bluesky_streamdet.codecs.codec import LARGEST_FRAME
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.streaming.config import SourceConfig
 from bluesky_streamdet.streaming.messages import SourceReport
 
 LARGEST_MESSAGE = LARGEST_FRAME + (1 << 20)
+LARGEST_COPIED = 64 << 10
+"""Bytes of a first part that is copied out of ZeroMQ's memory."""
 
 Part = bytes | memoryview
 """A payload stays in ZeroMQ's memory, which the view keeps alive. pyzmq's own frames are not handed on: libraries that
@@ -88,7 +90,10 @@ class Source:
             while taken < most and nbytes < most_bytes:
                 # Twice as fast as `recv_multipart`, which asks the socket after each part whether there is another.
                 part = receive(zmq.NOBLOCK, copy=False)
-                parts: list[Part] = [part.bytes if len(part) <= LARGEST_HEADER else part.buffer]
+                size = len(part)
+                # Headers are read faster so; what is longer is a whole image, in a format of one part.
+                parts: list[Part] = [part.bytes if size <= LARGEST_COPIED else part.buffer]
+                nbytes += size
                 while part.more:
                     part = receive(zmq.NOBLOCK, copy=False)
                     parts.append(view := part.buffer)

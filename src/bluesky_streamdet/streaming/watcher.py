@@ -13,10 +13,11 @@ from typing_extensions import Buffer
 
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.codecs.codec import Decoder
+from bluesky_streamdet.core.actions import Deliver, Finish
 from bluesky_streamdet.core.errors import ConfigError, MalformedMessage
 from bluesky_streamdet.core.events import Frame, SeriesStart, payload_bytes
 from bluesky_streamdet.core.ledger import Ledger
-from bluesky_streamdet.core.receiver import Deliver, Finish, Receiver
+from bluesky_streamdet.core.receiver import Receiver
 from bluesky_streamdet.core.series import Limits, Order, Series
 from bluesky_streamdet.streaming.sniff import codec_of
 
@@ -54,7 +55,8 @@ class Watcher:
             raise ConfigError(f"There is no codec {codec!r}.", f"Take {AUTO}, {', '.join(CODECS)}.")
         self.codec = None if codec == AUTO else codec
         self._decoder: Decoder | None = None if self.codec is None else CODECS[self.codec].decoder()
-        self._receiver = Receiver(LIMITS, self._order)
+        announced = self.codec is None or CODECS[self.codec].announced
+        self._receiver = Receiver(LIMITS, self._order, announced=announced)
         self._unknown = UNKNOWN
         self._seen = 0
         self._series: Series | None = None  # The last one that ended.
@@ -112,6 +114,7 @@ class Watcher:
             self._unknown = f"in a format that has to be asked for: {codec}"
         elif codec is not None:
             self.codec, self._decoder = codec, CODECS[codec].decoder()
+            self._receiver.announced = CODECS[codec].announced
         return self._decoder
 
     def _note(self, actions: Sequence[Any]) -> None:

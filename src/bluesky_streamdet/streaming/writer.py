@@ -34,7 +34,7 @@ class SeriesWriter:
     """Writes one series. `path` is None for a series that is only forwarded.
 
     note: why the file is called otherwise than the stream wanted, empty when it isn't. failure: why nothing can be
-    written.
+    written. also: another path that the frames shall have in the file.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class SeriesWriter:
         request: ArmRequest,
         note: str = "",
         failure: StreamdetError | None = None,
+        also: str | None = None,
     ) -> None:
         self.id = id
         self.path = path
@@ -62,7 +63,9 @@ class SeriesWriter:
         self._reason = ""
         self._late: dict[str, Any] = {}
         self._file = (
-            SeriesFile(path, detector, id, event=request.frames_per_event, replace=request.replace) if path else None
+            SeriesFile(path, detector, id, event=request.frames_per_event, replace=request.replace, also=also)
+            if path
+            else None
         )
 
     def armed(self) -> None:
@@ -210,6 +213,7 @@ class SeriesWriter:
             detector=self._detector,
             file=str(self.path) if self.path else None,
             data=self._file.data if self._file is not None else None,
+            stream_series=self._series.key if self._series is not None else None,
             armed_at=self._armed_at,
             started_at=self._started_at,
             ended_at=self._ended_at,

@@ -9,6 +9,8 @@ A capture is a YAML file: a list of messages, each with a title, its parts, and 
       events:
         - {is: frame, number: 1, position: null, shape: [2, 3], dtype: <u2, pixels: [[1, 2, 3], [4, 5, 6]]}
 
+A part is text, or hex, or cbor: hex with what is 'text' in single quotes.
+
 An event says what it `is` (start, frame, or end) and any of its fields; those that it leaves out are not compared. Of
 a frame, `shape`, `dtype`, `encoding` and `chunk` are those of its format, `pixels` are its decoded values, and
 `scalars` the values that come with it, by name. The metadata of a start need not be complete either.
@@ -16,6 +18,7 @@ a frame, `shape`, `dtype`, `encoding` and `chunk` are those of its format, `pixe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +51,11 @@ def read(path: Path) -> list[ByHand]:
 
 def _part(part: dict[str, str]) -> bytes:
     ((form, content),) = part.items()
-    return {"text": str.encode, "hex": bytes.fromhex}[form](str(content))
+    return {"text": str.encode, "hex": bytes.fromhex, "cbor": _mixed}[form](str(content))
+
+
+def _mixed(content: str) -> bytes:
+    return bytes.fromhex(re.sub("'([^']*)'", lambda text: text[1].encode().hex(), content))
 
 
 def described(event: Event, like: dict[str, Any]) -> dict[str, Any]:

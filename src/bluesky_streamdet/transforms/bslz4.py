@@ -7,6 +7,7 @@ are. Source: the bitshuffle project's HDF5 filter, https://github.com/kiyo-masui
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import struct
 from functools import cache
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.errors import MalformedMessage, MissingLibrary
+from bluesky_streamdet.core.events import BSLZ4, RAW
 
 HEADER = struct.Struct(">QI")
 LARGEST_BLOCK = 1 << 30
@@ -68,6 +70,11 @@ def decode(blob: Buffer, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         raise MalformedMessage("compressed blob does not decode", str(error)) from error
 
 
+def usual() -> str:
+    """This encoding where the library for it is installed, otherwise none."""
+    return BSLZ4 if importlib.util.find_spec("bitshuffle") is not None else RAW
+
+
 def encode(array: NDArray[Any]) -> bytes:
     """`array` as a blob of HDF5's filter 32008."""
     array = np.ascontiguousarray(array)
@@ -82,7 +89,7 @@ def _bitshuffle() -> ModuleType:
         import bitshuffle
     except ImportError as error:
         raise MissingLibrary(
-            "Decoding bslz4 frames for a viewer needs the library 'bitshuffle'.",
+            "Decoding and compressing bslz4 frames needs the library 'bitshuffle'.",
             "It has wheels for Python 3.11 and 3.12: `pip install bitshuffle`. Files are written without it.",
         ) from error
     return bitshuffle

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import BSLZ4, RAW, Frame
-from bluesky_streamdet.transforms import bslz4
+from bluesky_streamdet.core.events import BSLZ4, CBF, LZ4, MONO12P, RAW, Frame
+from bluesky_streamdet.transforms import bslz4, cbf, lz4, mono12p
 
 
 def _raw(blob: Buffer, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
@@ -24,8 +24,20 @@ def _raw(blob: Buffer, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
 DECODERS: dict[str, Callable[[Buffer, tuple[int, ...], str], NDArray[Any]]] = {
     RAW: _raw,
     BSLZ4: bslz4.decode,
+    LZ4: lz4.decode,
+    CBF: cbf.decode,
+    MONO12P: mono12p.decode,
 }
 """How each payload encoding becomes an array."""
+
+ENCODERS: dict[str, Callable[[NDArray[Any]], bytes]] = {
+    RAW: lambda image: image.tobytes(),
+    BSLZ4: bslz4.encode,
+    LZ4: lz4.encode,
+    CBF: cbf.encode,
+    MONO12P: mono12p.encode,
+}
+"""How an array becomes each payload encoding."""
 
 
 def decode(frame: Frame) -> NDArray[Any]:
@@ -38,10 +50,15 @@ def decode(frame: Frame) -> NDArray[Any]:
 
 
 def downsample(image: NDArray[Any], factor: int) -> NDArray[np.float64]:
-    """Means of `factor` x `factor` blocks of a 2-D image; the blocks at the far edges hold what is left there."""
-    rows, columns = image.shape
+    """Means of `factor` x `factor` blocks of a picture; the blocks at the far edges hold what is left there.
+
+    The last two axes are rows and columns. The sums are exact as long as they are integers below 2**53.
+    """
+    if factor < 1:
+        raise ValueError(f"there are no blocks of {factor} x {factor} pixels")
+    rows, columns = image.shape[-2:]
     row_starts, column_starts = np.arange(0, rows, factor), np.arange(0, columns, factor)
-    sums = np.add.reduceat(np.add.reduceat(image, row_starts, axis=0, dtype=np.float64), column_starts, axis=1)
+    sums = np.add.reduceat(np.add.reduceat(image, row_starts, axis=-2, dtype=np.float64), column_starts, axis=-1)
     heights = np.diff(row_starts, append=rows)
     widths = np.diff(column_starts, append=columns)
     return sums / np.outer(heights, widths)

@@ -40,6 +40,7 @@ class Streamer:
 
     lanes = 1
     sockets: Sequence[Any] = ()
+    busy = False
 
     def __init__(self, config: Xspress3Plane, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = config
@@ -102,6 +103,9 @@ class Streamer:
         name = "Xspress3" if self.simulated is None else "simulated Xspress3"
         opened = self.sdk is not None and self.fault is None
         return [SourceReport(endpoint=name, connected=int(opened), messages=self._frames)]
+
+    def work(self) -> None:
+        """Spectra are not changed on the way."""
 
     def obey(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Carry out an instruction. Raises `StreamdetError`."""

@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("xarray", reason="needs the extra 'analysis'")
 
 from bluesky_streamdet.analysis import arrivals, ledgers
-from bluesky_streamdet.analysis.ledgers import local_path
 from bluesky_streamdet.analysis.runs import referred
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.ledger import Ledger
@@ -18,6 +17,7 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.inspect import NotOurFile, inspect
 from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.reader import local_path
 from tests.unit.analysis.catalog import CatalogRun, CatalogStream, Remote
 from tests.unit.streaming.spectra import spectra
 from tests.unit.streaming.test_hdf5 import STARTED, report

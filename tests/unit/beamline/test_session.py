@@ -72,6 +72,15 @@ def test_metadata_of_each_run(RE: RunEngine, tmp_path: Path) -> None:
     assert (start["beamline"], start["facility"], start["sample"]) == ("X01", "here", "LaB6")
 
 
+@pytest.mark.allow_error_log
+def test_plans_that_need_not_say_anything(RE: RunEngine, tmp_path: Path) -> None:
+    values = {"required_metadata": ["sample"], "required_metadata_but_not": ["count"]}
+    axis = made(RE, tmp_path, devices={"motor": {"class": "ophyd.sim.SynAxis"}}, **values).devices["motor"]
+    RE(bp.count([axis]))
+    with pytest.raises(ConfigError, match="'sample' is missing"):
+        RE(bp.scan([], axis, 0, 1, 2))
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -78,7 +78,7 @@ def test_masked_and_saturated_pixels_are_told_apart() -> None:
     picture.draw(figure)
     picture.draw(figure)
     axes = figure.axes[0]
-    assert axes.get_title() == "title, 1 pixels saturated"
+    assert axes.get_title() == "title, 1 pixels saturated (red)"
     assert len(axes.images) == 2
     assert len(figure.axes) == 2, "drawn again, it has one colour bar all the same"
 

@@ -101,7 +101,7 @@ def test_what_is_skipped_is_counted_and_shown(RE: RunEngine, service: ScriptedSe
     RE(bp.count([detector("classic", service)], 5), [plot, after_the_first])
     held.release()
     plot.close()
-    assert held.titles == ["det, event 1", "det, event 5, 3 skipped"]
+    assert held.titles == ["scan 1, det, event 1", "scan 1, det, event 5, 3 skipped"]
     assert (plot.drawn, plot.skipped, plot.missed) == (2, 3, 0)
 
 

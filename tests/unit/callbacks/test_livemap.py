@@ -58,7 +58,7 @@ def test_a_grid_scan(RE: RunEngine, service: ScriptedXspress3, face: str, snake:
     assert (live.maps["Fe"] / COUNTED).tolist() == [[1, 2, 3], second]
     assert shown.pictures[-1].places.names == ("y", "x")
     assert shown.pictures[-1].places.extent == (-1.5, 1.5, -0.5, 1.5)
-    assert shown.titles[-1] == "xsp, 6 points, as counted"
+    assert shown.titles[-1] == "scan 1, xsp, 6 points, as counted"
 
 
 def test_it_fills_as_the_scan_runs(RE: RunEngine, service: ScriptedXspress3) -> None:
@@ -121,8 +121,8 @@ def test_several_frames_an_event_are_summed(RE: RunEngine, service: ScriptedXspr
     live = LiveMap("Fe", show=shown)
     RE(bp.count([detector("classic", service, regions=REGIONS, frames_per_event=2)], 2), live)
     live.close()
-    assert live.maps["Fe"].tolist() == [(1 + 2) * COUNTED, (3 + 4) * COUNTED]
-    assert shown.titles[-1].endswith("as counted"), "bursts have no factors of their own"
+    assert live.maps["Fe"].tolist() == [(1 + 2) * CORRECTED, (3 + 4) * CORRECTED]
+    assert shown.titles[-1].endswith("corrected for dead time")
 
 
 @pytest.mark.allow_error_log
@@ -154,10 +154,16 @@ def test_a_correction_that_there_is_not() -> None:
 def test_several_maps_are_drawn_in_rows(count: int) -> None:
     maps = {f"r{number}": np.full((2, 3), number, float) for number in range(count)}
     figure = Figure()
-    MapPicture("title", maps, _places({"motors": ["stage"], "shape": [2, 3], "extents": [[0, 1], [0, 0]]})).draw(figure)
+    run = {"motors": ["stage"], "shape": [2, 3], "extents": [[0, 1], [0, 0]]}
+    MapPicture("title", maps, _places(run, {})).draw(figure)
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == list(maps)
     assert figure.axes[0].get_xlabel() == "stage x"
 
 
 def test_maps_in_which_nothing_has_come() -> None:
     MapPicture("", {"Fe": np.full((2, 2), np.nan)}).draw(Figure())
+
+
+def test_motors_have_their_units() -> None:
+    run = {"motors": ["y", "x"], "shape": [2, 3]}
+    assert _places(run, {"data_keys": {"x": {"units": "mm"}, "y": {}}}).names == ("y", "x / mm")

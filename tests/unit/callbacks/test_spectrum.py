@@ -36,7 +36,7 @@ def test_the_newest_spectrum_with_the_regions_of_the_device(
     assert last.counts[:, IRON].tolist() == [3, 6, 9]
     assert last.energies[IRON] == 6400
     assert last.regions == {"Fe": (6300, 6500), "light": (900, 1100)}
-    assert last.title.startswith("xsp, event 3")
+    assert last.title.startswith("scan 1, xsp, event 3")
     assert last.title.endswith("as counted")
 
 
@@ -48,6 +48,16 @@ def test_corrected_for_dead_time(RE: RunEngine, service: ScriptedXspress3, face:
     assert shown.pictures[-1].counts[:, IRON].tolist() == [2, 5, 12]
     assert list(shown.pictures[-1].regions) == ["iron"]
     assert shown.titles[-1].endswith("corrected for dead time")
+
+
+def test_several_frames_an_event_are_summed(RE: RunEngine, service: ScriptedXspress3) -> None:
+    counted = LiveSpectrum(show=(one := Kept()))
+    corrected = LiveSpectrum(show=(two := Kept()), correction="event_width")
+    RE(bp.count([detector("classic", service, frames_per_event=2)], 1), [counted, corrected])
+    for live in (counted, corrected):
+        live.close()
+    assert one.pictures[-1].counts[:, IRON].tolist() == [1 + 2, 2 + 4, 3 + 6]
+    assert two.pictures[-1].counts[:, IRON].tolist() == [3 * 1, 3 * 2.5, 3 * 6]
 
 
 def test_other_calibrations(RE: RunEngine, service: ScriptedXspress3) -> None:

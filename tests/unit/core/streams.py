@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable
 from enum import StrEnum
 
+from bluesky_streamdet.core.actions import Action, Begin, Deliver, Finish
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesEnd, SeriesStart
-from bluesky_streamdet.core.receiver import Action, Begin, Deliver, Finish
 from bluesky_streamdet.core.series import Series
 
 FORMAT = FrameFormat((4,), "<u2", RAW, (4,))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bluesky_streamdet.core.events import Frame, SeriesStart
+from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.receiver import Receiver
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Limits, Order, Outcome
@@ -81,14 +81,14 @@ def _foreign(kind: Kind, number: int) -> Frame:
 class World:
     """A receiver with a sink, a clock, and a count of what was put in."""
 
-    def __init__(self, limits: Limits, *, unarmed: bool = True) -> None:
+    def __init__(self, limits: Limits, *, unarmed: bool = True, announced: bool = True) -> None:
         self._orders = 0
         self._unarmed = unarmed
         self.now = 100.0
         self.fed: list[Frame] = []
         self.malformed = 0
         self.sink = Sink()
-        self.receiver = Receiver(limits, self._order)
+        self.receiver = Receiver(limits, self._order, announced=announced)
 
     def _order(self, start: SeriesStart | None) -> Order | None:
         self._orders += 1
@@ -214,6 +214,25 @@ def test_streams_with_named_series(steps: list[Step], limits: Limits, unarmed: b
 @_with_stories(Kind.BARE)
 def test_streams_with_frame_numbers_only(steps: list[Step], limits: Limits, unarmed: bool, frames: int) -> None:
     _tell(Kind.BARE, steps, limits, unarmed, frames)
+
+
+FRAMES = st.builds(frame, st.integers(0, 6), st.none(), st.sampled_from([None, "a", "b"]), st.integers(0, 3))
+"""Of streams in which no message announces a series."""
+
+
+@repeatable
+@given(st.lists(FRAMES | DEEDS | st.builds(SeriesEnd), max_size=40), st.sampled_from(LIMITS), st.booleans())
+def test_streams_without_headers(steps: list[Step], limits: Limits, unarmed: bool) -> None:
+    world = World(limits, unarmed=unarmed, announced=False)
+    world.play(steps)
+    world.calm_down()
+    world.check_accounts(Kind.BARE)
+    # The next series is whole, whatever was before.
+    world.play([("wait", 100.0), ("arm", 5, False)])
+    world.play([frame(number, None, "c", f"c{number}") for number in range(100, 105)])
+    assert world.sink.numbers[-1] == list(range(100, 105))
+    assert world.sink.series[-1].outcome() == (Outcome.COMPLETE, "")
+    world.check_accounts(Kind.BARE)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from bluesky_streamdet.core.actions import Action, Begin, Finish
 from bluesky_streamdet.core.errors import Busy
 from bluesky_streamdet.core.events import Event, SeriesEnd, SeriesStart
-from bluesky_streamdet.core.receiver import Action, Begin, Finish, Receiver
+from bluesky_streamdet.core.receiver import Receiver
 from bluesky_streamdet.core.rules import RULES, Act, Happening, State
 from bluesky_streamdet.core.series import Limits, Order, Outcome
 from tests.unit.core.streams import frame

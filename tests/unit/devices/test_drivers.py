@@ -6,22 +6,25 @@ from typing import Any
 
 import pytest
 
-from bluesky_streamdet.core.errors import RequestRefused
+from bluesky_streamdet.core.errors import DeadlineExceeded, RequestRefused
 from bluesky_streamdet.devices.drivers import DetectorDriver, ExternalDriver, SimulatedDriver
 from bluesky_streamdet.devices.setup import driver_of
 
 
 class FakeClient:
     calls: list[Any] = []
+    silent = False
 
-    def __init__(self, endpoint: str) -> None:
-        self.calls.append(("connect", endpoint))
+    def __init__(self, endpoint: str, timeout: float) -> None:
+        self.calls.append(("connect", endpoint, timeout))
 
     def arm(self, **how: Any) -> None:
         self.calls.append(how)
 
     def trigger(self) -> None:
         self.calls.append("trigger")
+        if self.silent:
+            raise DeadlineExceeded("It does not answer.")
 
     def disarm(self) -> None:
         self.calls.append("disarm")
@@ -45,15 +48,27 @@ def test_the_simulated_detector_is_connected_while_it_is_armed(calls: list[Any])
     driver.disarm()
     driver.disarm()
     armed = {"frames": 3, "triggers": 1, "exposure": 0.5, "external": False}
-    assert calls == [("connect", "tcp://127.0.0.1:5555"), armed, "trigger", "disarm", "close"]
+    assert calls == [("connect", "tcp://127.0.0.1:5555", 5.0), "disarm", armed, "trigger", "disarm", "close"]
 
 
 def test_arming_again_ends_the_series_before(calls: list[Any]) -> None:
     driver = SimulatedDriver("tcp://127.0.0.1:5555")
     for _ in range(2):
         driver.arm(1, 1, 0.5, external=False)
-    assert [one for one in calls if isinstance(one, str)] == ["disarm"]
+    assert [one for one in calls if isinstance(one, str)] == ["disarm", "disarm"]
     assert sum(isinstance(one, tuple) for one in calls) == 1
+
+
+def test_one_that_does_not_answer_is_not_asked_again(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = SimulatedDriver("tcp://127.0.0.1:5555", timeout=2.0)
+    driver.arm(1, 1, 0.5, external=False)
+    monkeypatch.setattr(FakeClient, "silent", True)
+    with pytest.raises(DeadlineExceeded):
+        driver.trigger()
+    driver.disarm()
+    assert calls[-2:] == ["trigger", "close"]
+    driver.arm(1, 1, 0.5, external=False)
+    assert calls[-3:-1] == [("connect", "tcp://127.0.0.1:5555", 2.0), "disarm"]
 
 
 def test_triggering_what_is_not_armed(calls: list[Any]) -> None:

@@ -15,6 +15,7 @@ from ophyd.sim import SynAxis
 
 from bluesky_streamdet.core.errors import Busy, ConfigError, ServiceUnreachable
 from bluesky_streamdet.devices.classic import StreamDetector
+from bluesky_streamdet.plans import fly
 from bluesky_streamdet.streaming.messages import ArmRequest
 from tests.scripted import Documents, ScriptedService, detector
 
@@ -86,13 +87,13 @@ def test_several_frames_an_event(RE: RunEngine, service: ScriptedService, face: 
     RE(bp.count([det], 2), documents)
     assert documents.ranges("det") == [(0, 1), (1, 2)]
     assert documents.of("descriptor")[0]["data_keys"]["det"]["shape"] == [3, 4, 6]
-    resource = documents.of("stream_resource")
-    assert len(resource) == 1, "numbers of single frames don't line up with events"
-    assert resource[0]["parameters"]["chunk_shape"] == [1, 1, 4, 6]
-    with h5py.File(resource[0]["uri"].removeprefix("file://localhost")) as file:
-        data = file["/entry/data/data"]
-        assert isinstance(data, h5py.Dataset)
-        assert data[:, :, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert documents.of("descriptor")[0]["data_keys"][f"det{separator(face)}sequence_number"]["shape"] == [3]
+    resource, column = documents.of("stream_resource")
+    assert resource["parameters"]["chunk_shape"] == [1, 1, 4, 6]
+    with h5py.File(resource["uri"].removeprefix("file://localhost")) as file:
+        data, numbers = (file[one["parameters"]["dataset"]] for one in (resource, column))
+        assert isinstance(data, h5py.Dataset) and isinstance(numbers, h5py.Dataset)
+        assert data[:, :, 0, 0].tolist() == numbers[()].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 @pytest.mark.allow_error_log
@@ -176,6 +177,14 @@ def test_resource_documents(RE: RunEngine, service: ScriptedService) -> None:
     assert service.calls[0] == "arm k=1", "areaDetector's handlers read a flat dataset"
 
 
+@pytest.mark.allow_error_log
+def test_resource_documents_can_not_tell_of_flights(RE: RunEngine, service: ScriptedService) -> None:
+    det = detector("classic", service, asset_docs="resource", shape=(4, 6), dtype="<u2")
+    with pytest.raises(ConfigError, match="det can't fly"):
+        RE(fly([det], 3))
+    RE(bp.count([det], 1))
+
+
 @pytest.mark.parametrize("keywords", [{"asset_docs": "mongo"}, {"columns": ("colour",)}])
 def test_keywords_are_checked(keywords: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"may be|there are"):
@@ -198,12 +207,14 @@ def test_triggering_what_is_not_staged(service: ScriptedService) -> None:
 
 
 @pytest.mark.allow_error_log
-def test_a_failed_trigger_says_why_in_the_stop_document(RE: RunEngine, service: ScriptedService) -> None:
-    det, documents = detector("classic", service, margin=0.0, exposure=0.0), Documents()
+@FACES
+def test_a_failed_trigger_says_why_in_the_stop_document(RE: RunEngine, service: ScriptedService, face: str) -> None:
+    det, documents = detector(face, service, margin=0.0, exposure=0.0), Documents()
     service.by_hand = True
     with pytest.raises(FailedStatus, match="did not reach the file"):
         RE(bp.count([det], 1), documents)
-    assert "frame 1 of series series1" in documents.stop["reason"]
+    assert "frame 0 (counted from 0)" in documents.stop["reason"]
+    assert "Ledger of series series1: 0 of 1 frames written, 1 not received" in documents.stop["reason"]
 
 
 def _root(error: BaseException) -> BaseException:

@@ -36,8 +36,14 @@ def test_each_frame_starts_the_patience_anew() -> None:
     assert waiting.remaining(3.8) == pytest.approx(0.1)
     with pytest.raises(DeadlineExceeded) as caught:
         waiting.see(report(1), 3.9)
-    for word in ("eiger", "frame 2", "s1", "/data/x.h5", "2 s", "exposure 1 s", "1 of 3 frames"):
+    for word in ("eiger", "frame 1 (counted from 0)", "s1", "/data/x.h5", "2 s", "exposure 1 s", "1 of 3 frames"):
         assert word in str(caught.value)
+
+
+def test_who_holds_it_up_is_said() -> None:
+    with pytest.raises(DeadlineExceeded, match="The service is held up by the disk") as caught:
+        wait().see(report(), 2.0, held_up="the disk")
+    assert "Is the detector on" not in str(caught.value)
 
 
 def test_a_frame_that_comes_at_the_deadline_counts() -> None:
@@ -47,7 +53,7 @@ def test_a_frame_that_comes_at_the_deadline_counts() -> None:
 @pytest.mark.parametrize(
     ("ledger", "words"),
     [
-        ({"missing": 2, "missing_ranges": [(4, 5)]}, "2 missing (numbers 4-5)"),
+        ({"missing": 2, "missing_ranges": [(4, 5)]}, "2 missing (lost in transit, numbers 4-5)"),
         ({"failed": {"write_failed": 1}}, "1 failed (write_failed)"),
         ({"malformed": {"wrong length": 1}}, "1 malformed (wrong length)"),
         ({"discarded": {"flagged": 1}}, "1 discarded (flagged)"),
@@ -63,7 +69,7 @@ def test_a_loss_fails_at_once(ledger: dict[str, Any], words: str) -> None:
 def test_a_loss_of_before_is_no_loss_of_now() -> None:
     waiting = wait(target=5, base=4, missing=2)
     assert not waiting.see(report(4, missing=2), 0.1)
-    with pytest.raises(FramesLost, match="0 of 1 frames"):
+    with pytest.raises(FramesLost, match="4 of 5 frames"):
         waiting.see(report(4, missing=3), 0.2)
 
 

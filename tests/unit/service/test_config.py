@@ -84,7 +84,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("type: eigre", "line 4: detectors.one.type is 'eigre': no such detector; allowed: eiger, stins"),
+        ("type: eigre", "line 4: detectors.one.type is 'eigre': no such detector; allowed: dhyana, eiger, "),
         (
             "type: eiger\n    codec: morse",
             "line 5: detectors.one.codec is 'morse': no such format; allowed: xspress3, ",
@@ -164,7 +164,7 @@ def test_a_row_of_the_catalog_can_be_served_without_a_file() -> None:
 
 
 def test_an_unknown_row_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="The catalog has: eiger, stins"):
+    with pytest.raises(ConfigError, match="The catalog has: .*eiger.*, stins"):
         for_row("eigre", environ={})
 
 

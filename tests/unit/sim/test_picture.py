@@ -13,8 +13,9 @@ from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.events import BSLZ4, RAW, Frame
 from bluesky_streamdet.sim.diffraction import Geometry, background
 from bluesky_streamdet.sim.panel import DEAD, IN_GAP
-from bluesky_streamdet.sim.picture import EIGER_1M, Pictures, usual_encoding
+from bluesky_streamdet.sim.picture import EIGER_1M, Pictures
 from bluesky_streamdet.sim.stamp import Stamp
+from bluesky_streamdet.transforms import bslz4
 from bluesky_streamdet.transforms.pixels import decode
 
 needs_bitshuffle = pytest.mark.skipif(importlib.util.find_spec("bitshuffle") is None, reason="needs bitshuffle")
@@ -76,7 +77,7 @@ def test_an_eiger_has_two_modules_with_a_gap_a_hot_pixel_and_dead_ones() -> None
     pictures = Pictures(variants=2)
     panel, image = pictures.panel, pictures.frame(0)
     assert pictures.format.shape == EIGER_1M == image.shape
-    assert pictures.format.encoding == usual_encoding()
+    assert pictures.format.encoding == bslz4.usual()
     assert (panel.mask[514:551] == IN_GAP).all()
     assert not (panel.mask[:514] & IN_GAP).any()
     assert 0 < np.count_nonzero(panel.mask == DEAD) < 200

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_streamdet.core.events import BSLZ4, RAW, Frame, FrameFormat
-from bluesky_streamdet.transforms import bslz4
+from bluesky_streamdet.core.events import RAW, Frame, FrameFormat
+from bluesky_streamdet.transforms import pixels
 
 NOON = 1_700_000_000_000_000_000
 """ns since 1970 at which frame 0 was received."""
@@ -33,7 +33,7 @@ def frame(
     """One frame with the pixels of `picture`, its rows divided among `parts`."""
     form = FrameFormat(shape, dtype, encoding, (shape[0] // parts, *shape[1:]))
     blocks = np.split(picture(number, shape, dtype), parts)
-    payload = tuple(bslz4.encode(one) if encoding == BSLZ4 else one.tobytes() for one in blocks)
+    payload = tuple(pixels.ENCODERS[encoding](one) for one in blocks)
     return Frame(number, position, None, form, payload, NOON + number, dict(detail) if detail else None)
 
 

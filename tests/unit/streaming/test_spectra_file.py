@@ -95,14 +95,35 @@ def test_what_was_not_flushed_is_forgotten_after_a_failure(path: Path) -> None:
         np.testing.assert_array_equal(read[f"{GROUP}/all_good"][()], [record(n)[0]["all_good"] for n in range(2)])
 
 
-def test_events_of_several_frames_have_one_row_of_scalars_each(path: Path) -> None:
+@pytest.mark.parametrize("blocks", [[7], [1] * 7, [2, 5], [4, 1, 2], [3, 3, 1]])
+def test_of_several_frames_an_event_scalars_have_rows_as_the_frames_have(path: Path, blocks: list[int]) -> None:
     file = opened(path, event=3)
-    file.write([spectra(number) for number in range(7)])
+    numbers = iter(range(7))
+    for block in blocks:
+        file.write([spectra(next(numbers)) for _ in range(block)])
+        file.flush()
     file.close(report(7), {})
     with h5py.File(path, "r") as read:
         assert read[f"{GROUP}/data"].shape == (3, 3, CHANNELS, BINS)
         assert read["/entry/data/frames"].shape == (7, CHANNELS, BINS)
-        assert read[f"{GROUP}/all_good"].shape == (7, CHANNELS)
+        found = read[f"{GROUP}/all_good"][()]
+        assert found.shape == (3, 3, CHANNELS)
+        np.testing.assert_array_equal(found.reshape(9, -1)[:7], [record(n)[0]["all_good"] for n in range(7)])
+        assert read[f"{GROUP}/sequence_number"][()].tolist() == [[0, 1, 2], [3, 4, 5], [6, 0, 0]]
+    said = inspect(path)
+    assert (said.readable, said.first_number, said.last_number) == (7, 0, 6)
+
+
+def test_values_of_a_long_event_share_chunks_as_others_do(path: Path) -> None:
+    file = opened(path, event=100_000)
+    file.write([spectra(number) for number in range(5)])
+    file.close(report(5), {})
+    with h5py.File(path, "r") as read:
+        numbers, scalars = read[f"{GROUP}/sequence_number"], read[f"{GROUP}/all_good"]
+        assert (numbers.shape, numbers.chunks) == ((1, 100_000), (1, 4096))
+        assert scalars.chunks[:2] == (1, 4096)
+        assert np.count_nonzero(scalars[0].any(axis=1)) <= 5
+    assert inspect(path).readable == 5
 
 
 @pytest.mark.parametrize("detector", ["xsp", "xspress3", "detector"])

@@ -93,5 +93,5 @@ def test_a_format_that_has_to_be_asked_for_is_named_and_not_taken() -> None:
 
 
 def test_an_unknown_codec_is_refused() -> None:
-    with pytest.raises(ConfigError, match="auto, xspress3, xspress3-pickled, stins, dectris_v1"):
+    with pytest.raises(ConfigError, match="auto, xspress3, xspress3-pickled, stins, .*dectris_v1"):
         Watcher("stines")

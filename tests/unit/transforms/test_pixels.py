@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import BSLZ4, RAW, Frame, FrameFormat
+from bluesky_streamdet.core.events import BSLZ4, CBF, MONO12P, RAW, Frame, FrameFormat
 from bluesky_streamdet.transforms import bslz4, pixels
 
 
@@ -58,3 +58,29 @@ def test_every_mean_is_exact(rows: int, columns: int, factor: int, dtype: str) -
 def test_large_counts_do_not_overflow() -> None:
     image = np.full((6, 6), 2**32 - 1, "<u4")
     np.testing.assert_array_equal(pixels.downsample(image, 4), np.full((2, 2), 2.0**32 - 1))
+
+
+def test_the_live_view_of_before() -> None:
+    """What the facility's older receiver shows of the same picture: the means, cut to whole numbers."""
+    image = np.arange(35, dtype="<u2").reshape(5, 7)
+    shown = pixels.downsample(image, 2).astype("<u2")
+    assert shown.tolist() == [[4, 6, 8, 9], [18, 20, 22, 23], [28, 30, 32, 34]]
+
+
+def test_each_of_several_pictures() -> None:
+    image = np.random.default_rng(1).integers(0, 999, (3, 5, 7))
+    small = pixels.downsample(image, 2)
+    np.testing.assert_array_equal(small, np.stack([pixels.downsample(one, 2) for one in image]))
+
+
+def test_blocks_have_a_size() -> None:
+    with pytest.raises(ValueError, match="blocks of 0 x 0"):
+        pixels.downsample(np.zeros((4, 4)), 0)
+
+
+@pytest.mark.parametrize(("encoding", "kind"), [(CBF, "<i4"), (MONO12P, "<u2"), (RAW, "<f4")])
+def test_every_encoder_has_its_decoder(encoding: str, kind: str) -> None:
+    image = np.random.default_rng(1).integers(0, 4096, (5, 7)).astype(kind)
+    form = FrameFormat((5, 7), kind, encoding, (5, 7))
+    frame = Frame(0, None, None, form, (pixels.ENCODERS[encoding](image),), 0)
+    np.testing.assert_array_equal(pixels.decode(frame), image)

@@ -26,8 +26,10 @@ from ophyd_async.core import (
     soft_signal_rw,
 )
 
+from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.devices.asynchronous import StreamDetector, StreamProvider, StreamTrigger
 from bluesky_streamdet.devices.drivers import DetectorDriver
+from bluesky_streamdet.devices.levels import LevelTrigger
 from bluesky_streamdet.devices.setup import DEFAULT_URL
 from bluesky_streamdet.devices.watch import Client
 from bluesky_streamdet.devices.xspress3.driver import HardwareDriver, TimingOptions
@@ -40,20 +42,6 @@ from bluesky_streamdet.devices.xspress3.scalars import ANNOUNCED, SCALARS
 Integers = Array1D[np.int64]
 NAN = float("nan")
 NONE = np.zeros(0, np.int64)
-
-
-class LevelTrigger(StreamTrigger):
-    """Takes levels of a cable besides edges: a frame lasts as long as its gate."""
-
-    level = False
-
-    async def prepare_level(self, num: int) -> None:
-        await self._prepare(0.0, external=True)
-        self.level = True
-
-    async def _prepare(self, livetime: float, *, external: bool) -> None:
-        self.level = False
-        await super()._prepare(livetime, external=external)
 
 
 class Shown:
@@ -72,6 +60,23 @@ class Shown:
         self._setters[name](value)
 
 
+class RegionCounts(Device):
+    """Counts of regions in the last frame of an event: of each a signal, by its name."""
+
+    def __init__(self, regions: Sequence[Region], name: str = "") -> None:
+        self._shown = Shown()
+        for one in regions:
+            setattr(self, one.name, self._shown.make(one.name, float, NAN))
+        super().__init__(name)
+
+    @property
+    def values(self) -> list[SignalR[Any]]:
+        return list(self._shown.signals.values())
+
+    def show(self, name: str, counts: float) -> None:
+        self._shown.show(name, counts)
+
+
 class Channel(Device):
     """What one channel had in the last frame of an event.
 
@@ -88,14 +93,13 @@ class Channel(Device):
         for key, kind in SCALARS.items():
             made = float if kind.dtype == "<f8" else int
             setattr(self.scalers, key, shown.make(key, Integers if kind.dims[:-1] else made))
-        self.regions = _device({one.name: shown.make(f"region {one.name}", float, NAN) for one in regions})
+        self.regions = RegionCounts(regions)
         super().__init__(name)
 
     @property
     def values(self) -> list[SignalR[Any]]:
         """What of it an event holds."""
-        regions = [one for name, one in self._shown.signals.items() if name.startswith("region ")]
-        return [self.total, self.dead_time, *regions]
+        return [self.total, self.dead_time, *self.regions.values]
 
     def show(self, channel: int, numbers: Numbers) -> None:
         """Show the numbers of this channel."""
@@ -107,7 +111,7 @@ class Channel(Device):
             values = numbers.scalars[name][..., channel]
             show(name, values.astype(np.int64) if values.ndim else values.item())
         for name, counts in numbers.region_counts.items():
-            show(f"region {name}", float(counts[channel]))
+            self.regions.show(name, float(counts[channel]))
 
 
 class Xspress3Detector(StreamDetector):
@@ -157,14 +161,27 @@ class Xspress3Detector(StreamDetector):
         self.gate_input = soft_signal_rw(str, "ttl_veto")
         self.window0, self.window1 = soft_signal_rw(Integers, NONE), soft_signal_rw(Integers, NONE)
         self.sum_spectrum = self._shown.make("sum_spectrum", Array1D[np.float64])
-        self.regions = _device({one.name: self._shown.make(one.name, float, NAN) for one in self._regions})
+        self.regions = RegionCounts(self._regions)
         self.channels = DeviceVector({one: Channel(self._regions) for one in range(channels)})
         self._table = Shown()
         self._add_table(Calibration(ev_per_bin, ev_offset))
         super().__init__(**parts.keywords, name=name, **kwargs)
         self.add_config_signals(*self._settings_signals, *self._table.signals.values())
 
-    # Settings.
+    # Regions and settings.
+
+    async def set_regions(self, regions: Mapping[str, Any] | Sequence[Region]) -> None:
+        """Count these from the next run on. Raises `ConfigError`."""
+        if self._acquisition.is_open:
+            raise ConfigError(f"The regions of {self.name} can't change in the middle of a run.", "Unstage it first.")
+        wanted = regions_of(regions)
+        table = region_table(wanted, Calibration(*await _values_of(self.ev_per_bin, self.ev_offset)))
+        self._regions = wanted
+        owners = self, *self.channels.values()
+        for one in owners:
+            one.regions = RegionCounts(wanted)
+        await asyncio.gather(*(one.regions.connect() for one in owners))
+        self._show_table(table)
 
     async def set_window(self, window: int, low: int, high: int, channel: int = -1) -> None:
         """Set window 0 or 1 of the hardware now, to bins `low` to `high`, inclusive; of all channels, or one."""
@@ -204,15 +221,14 @@ class Xspress3Detector(StreamDetector):
     @property
     def hinted(self) -> list[str]:
         totals = self._acquisition.setup.totals
-        return [*super().hinted, *([self._shown.signals[one.name].name for one in self._regions] if totals else [])]
+        return [*super().hinted, *([one.name for one in self.regions.values] if totals else [])]
 
     async def open_run(self, name: str) -> StreamProvider:
         """Put the settings into the hardware, and arm the service."""
         self._hardware.settings = await self._settings()
         provider = await super().open_run(name)
-        table = region_table(self._regions, self._hardware.settings.calibration) | described(self._hardware.state)
-        for key, value in table.items():
-            self._table.show(key, value)
+        table = region_table(self._regions, self._hardware.settings.calibration)
+        self._show_table(table | described(self._hardware.state))
         return provider
 
     async def start_frames(self) -> None:
@@ -233,15 +249,15 @@ class Xspress3Detector(StreamDetector):
     def _values(self) -> Sequence[SignalR[Any]]:
         if not self._acquisition.setup.totals:
             return super()._values
-        regions = [self._shown.signals[one.name] for one in self._regions]
-        return *super()._values, *regions, *(value for one in self.channels.values() for value in one.values)
+        channels = (value for one in self.channels.values() for value in one.values)
+        return *super()._values, *self.regions.values, *channels
 
     async def _show_latest(self) -> None:
         numbers = self._hardware.numbers(await asyncio.to_thread(self._acquisition.latest))
         self._set_total(numbers.total)
         self._shown.show("sum_spectrum", numbers.sum_spectrum)
         for name, counts in numbers.regions.items():
-            self._shown.show(name, counts)
+            self.regions.show(name, counts)
         for channel, shown in self.channels.items():
             shown.show(channel, numbers)
 
@@ -256,14 +272,10 @@ class Xspress3Detector(StreamDetector):
                 kind = Sequence[str]
             setattr(self.hardware, key, self._table.make(key, kind, value))
 
+    def _show_table(self, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            self._table.show(key, value)
+
 
 async def _values_of(*signals: SignalR[Any]) -> list[Any]:
     return await asyncio.gather(*(one.get_value() for one in signals))
-
-
-def _device(signals: Mapping[str, SignalR[Any]]) -> Device:
-    """A device that has these signals."""
-    made = Device()
-    for name, signal in signals.items():
-        setattr(made, name, signal)
-    return made

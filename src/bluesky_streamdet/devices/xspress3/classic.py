@@ -119,8 +119,7 @@ class Xspress3Detector(StreamDetector):
         self._facts: dict[str, dict[str, Any]] = {}
         self.channels: tuple[Channel, ...] = ()
         super().__init__(prefix, name=name, asset_docs=asset_docs, **parts.keywords, **kwargs)
-        if asset_docs == "resource" and self._frames > 1:
-            raise ConfigError("Documents of the kind 'resource' can't tell of several frames an event.", "Take one.")
+        self._check_frames()
         self.channels = tuple(Channel("", name=f"{name}_channel{one}", parent=self) for one in range(channels))
         for signal, value in ((self.correction, correction), (self.exclude, list(exclude))):
             signal.put(value)
@@ -140,11 +139,13 @@ class Xspress3Detector(StreamDetector):
         """Count these from the next run on. Raises `ConfigError`."""
         if self._acquisition.is_open:
             raise ConfigError(f"The regions of {self.name} can't change in the middle of a run.", "Unstage it first.")
-        self._regions = regions_of(regions)
+        wanted = regions_of(regions)
+        table = region_table(wanted, self._calibration)
+        self._regions = wanted
         owners = [self.name, *(one.name for one in self.channels)]
         names = [f"{owner}_{one.name}" for owner in owners for one in self._regions]
         self._readings = {name: Signal(name=name, value=NAN) for name in names}
-        self._show_facts(region_table(self._regions, self._calibration))
+        self._show_facts(table)
 
     def set_window(self, window: int, low: int, high: int, channel: int = -1) -> None:
         """Set window 0 or 1 of the hardware now, to bins `low` to `high`, inclusive; of all channels, or one."""
@@ -175,6 +176,7 @@ class Xspress3Detector(StreamDetector):
 
     def stage(self) -> list[object]:
         """Put the settings into the hardware, and arm the service. Raises `ConfigError` besides what arming does."""
+        self._check_frames()
         windows = tuple(np.asarray(one.get()).ravel().tolist() for one in (self.window0, self.window1))
         correction, exclude = cast("Correction", self.correction.get()), np.asarray(self.exclude.get()).tolist()
         self._hardware.settings = Settings(self._regions, self._calibration, correction, windows, exclude)
@@ -182,6 +184,14 @@ class Xspress3Detector(StreamDetector):
         self._show_facts(region_table(self._regions, self._calibration))
         self._show_hardware()
         return staged
+
+    def _check_frames(self) -> None:
+        """Raises `ConfigError`, before the datum of an event would be that of another frame."""
+        if self._acquisition.setup.asset_docs == "resource" and self._frames > 1:
+            raise ConfigError(
+                f"Documents of the kind 'resource' can't tell of several frames an event; {self.name} takes {self._frames}.",
+                "Take one, or make the device with asset_docs='stream' and keep the run in Tiled.",
+            )
 
     def _set_driver(self, planned: Planned) -> None:
         if hasattr(self._driver, "timing"):

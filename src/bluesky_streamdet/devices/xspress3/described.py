@@ -16,12 +16,14 @@ class Described:
     """Regions, and what the places along a recorded spectrum are.
 
     said: the configuration of the device in a descriptor, `{key: value}`; empty when there is none, and then a spectrum
-    has 10 eV a bin. device: its name. bins: places along a spectrum; left out, what the configuration says, or all.
+    has 10 eV a bin, and `calibrated` is false. device: its name. bins: places along a spectrum; left out, what the
+    configuration says, or all.
     """
 
     def __init__(self, said: Mapping[str, Any], device: str, bins: int | None = None) -> None:
         # Both faces say the same things, by names that begin otherwise.
         named = {key.removeprefix(device)[1:].removeprefix("hardware-"): value for key, value in said.items()}
+        self.calibrated = "ev_per_bin" in named
         self.calibration = Calibration(float(named.get("ev_per_bin", 10.0)), float(named.get("ev_offset", 0.0)))
         lookup = np.asarray(named.get("lookup", []), int).reshape(-1, 3).tolist()
         bins = int(named.get("bins", LAST_BIN + 1)) if bins is None else bins

@@ -5,6 +5,7 @@ told.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -18,10 +19,11 @@ from bluesky.callbacks import LiveTable
 from bluesky.callbacks.mpl_plotting import LivePlot
 from bluesky.utils import FailedStatus
 from matplotlib.figure import Figure
+from ophyd.sim import SynAxis
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
-from bluesky_streamdet.plans import fly
+from bluesky_streamdet.plans import burst_scan, fly
 from bluesky_streamdet.streaming.messages import ArmRequest
 from tests.scripted import Documents
 from tests.unit.devices.xspress3.scripted import BINS, CHANNELS, IRON, ScriptedXspress3, detector
@@ -249,18 +251,31 @@ def test_what_does_not_fit_the_hardware(
     assert service.calls == []
 
 
-def test_regions_change_between_runs(RE: RunEngine, service: ScriptedXspress3) -> None:
-    xsp, documents = detector("classic", service, regions=REGIONS), Documents()
+@FACES
+def test_regions_change_between_runs(RE: RunEngine, service: ScriptedXspress3, face: str) -> None:
+    xsp, documents = detector(face, service, regions=REGIONS), Documents()
+
+    def do(called: Callable[[], Any]) -> Any:
+        return called() if face == "classic" else asyncio.run_coroutine_threadsafe(called(), RE.loop).result()
+
     RE(bp.count([xsp]))
-    xsp.set_regions({"iron": {"bins": [IRON, IRON]}})
+    do(lambda: xsp.set_regions({"iron": {"bins": [IRON, IRON]}}))
+    with pytest.raises(ConfigError, match="Region far"):
+        do(lambda: xsp.set_regions({"far": (39_000, 50_000)}))
     RE(bp.count([xsp]), documents)
-    assert documents.of("event")[0]["data"]["xsp_iron"] == 19.0
-    assert set(xsp.regions) == {"iron"}
-    assert configured(documents.of("descriptor")[0])["region_names"] == ["iron"]
-    xsp.stage()
+    (descriptor,), (event,) = documents.of("descriptor"), documents.of("event")
+    assert configured(descriptor)["region_names"] == ["iron"]
+    assert event["data"][region_key(face, "iron")] == 19.0
+    channels = [key for key in event["data"] if "channel" in key and key.endswith("iron")]
+    assert (len(channels), sum(event["data"][key] for key in channels)) == (CHANNELS, 19.0)
+    assert region_key(face, "iron") in descriptor["hints"]["xsp"]["fields"]
+    assert not [key for key in (*event["data"], *descriptor["hints"]["xsp"]["fields"]) if key.endswith("Fe")]
+    do(xsp.stage) if face == "classic" else RE(bps.stage(xsp))
+    if face == "async":
+        RE(bps.prepare(xsp, TriggerInfo(), wait=True))
     with pytest.raises(ConfigError, match="in the middle of a run"):
-        xsp.set_regions({})
-    xsp.unstage()
+        do(lambda: xsp.set_regions({}))
+    RE(bps.unstage(xsp))
 
 
 @FACES
@@ -335,6 +350,25 @@ def test_documents_for_handlers_of_xspress3_files(RE: RunEngine, service: Script
             assert found == {"frame": frame, "channel": channel + 1}
 
 
-def test_handlers_can_not_tell_of_bursts(service: ScriptedXspress3) -> None:
+@pytest.mark.allow_error_log
+def test_handlers_can_not_tell_of_bursts(RE: RunEngine, service: ScriptedXspress3) -> None:
     with pytest.raises(ConfigError, match="several frames an event"):
         detector("classic", service, asset_docs="resource", frames_per_event=2)
+    xsp = detector("classic", service, asset_docs="resource")
+    with pytest.raises(ConfigError, match="several frames an event; xsp takes 2"):
+        RE(burst_scan([xsp], SynAxis(name="motor"), 0, 1, num=2, frames=2))
+    RE(bp.count([xsp]))
+
+
+@FACES
+def test_scalars_of_bursts(RE: RunEngine, service: ScriptedXspress3, face: str) -> None:
+    """Each frame of an event has its own."""
+    xsp, documents = detector(face, service, frames_per_event=2), Documents()
+    RE(bp.count([xsp], 3), documents)
+    separator = "_" if face == "classic" else "-"
+    key = documents.of("descriptor")[0]["data_keys"][f"xsp{separator}window_counts"]
+    assert (key["shape"], key["dims"]) == ([2, 2, CHANNELS], ["frame", "window", "channel"])
+    resource = next(one for one in documents.of("stream_resource") if one["data_key"].endswith("all_events"))
+    with h5py.File(resource["uri"].removeprefix("file://localhost")) as file:
+        found = np.asarray(file[resource["parameters"]["dataset"]])
+    assert found.tolist() == [[[n] * CHANNELS, [n + 1] * CHANNELS] for n in (1, 3, 5)]

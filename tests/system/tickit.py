@@ -1,0 +1,97 @@
+"""The simulated Eiger of tickit-devices, in a process of its own, on ports of this machine.
+
+It streams only after an update of its simulation, so what comes right behind its start may be late; and what nobody has
+read comes first to the next reader. `Tickit` is ready when a header and an end of each stream have come through.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import zmq
+
+from bluesky_streamdet.core.errors import HardwareFailed
+from bluesky_streamdet.devices.eiger.simplon import Simplon
+
+PATIENCE = 30.0
+"""Seconds that it may take to start, on a busy machine."""
+
+
+class Tickit:
+    """command: of tickit. stream: addresses of versions 1 and 2 of its stream."""
+
+    def __init__(self, command: Path, folder: Path) -> None:
+        rest, legacy, cbor = free_ports(3)
+        self.url = f"http://127.0.0.1:{rest}"
+        self.simplon = Simplon(self.url)
+        self.stream = {1: f"tcp://127.0.0.1:{legacy}", 2: f"tcp://127.0.0.1:{cbor}"}
+        ports = {"port": rest, "stream_legacy_port": legacy, "stream_cbor_port": cbor}
+        hosts = {"host": "127.0.0.1", "stream_host": "127.0.0.1"}
+        kind = {"type": "tickit_devices.eiger.Eiger", "name": "eiger", "inputs": {}}
+        config = folder / "eiger.yaml"
+        config.write_text(json.dumps([{**kind, **hosts, **ports}]))
+        self._command = [str(command), "--log-level", "ERROR", "all", str(config)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Switch it on; it is not initialized."""
+        self._process = subprocess.Popen(self._command)
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            assert time.monotonic() < deadline, "tickit does not answer"
+            assert self._process.poll() is None, "tickit has ended"
+        for version, format in ((1, "legacy"), (2, "cbor")):
+            self._warm_up(version, format)
+
+    def take(self, frames: int) -> None:
+        """Have it take a series of version 1 by itself."""
+        self.simplon.command("initialize")
+        self.simplon.set("stream/config/format", "legacy")
+        settings = {"trigger_mode": "ints", "nimages": frames, "ntrigger": 1, "frame_time": 0.001}
+        for name, value in settings.items():
+            self.simplon.set(f"detector/config/{name}", value)
+        self.simplon.command("arm")
+        self.simplon.command("trigger")
+
+    def stop(self) -> None:
+        """Switch it off."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            process.wait(10)
+
+    def _answers(self) -> bool:
+        try:
+            return self.simplon.state() == "na"
+        except HardwareFailed:
+            return False
+
+    def _warm_up(self, version: int, format: str) -> None:
+        with zmq.Context() as context, context.socket(zmq.PULL) as reader:
+            reader.linger = 0
+            reader.connect(self.stream[version])
+            self.simplon.set("stream/config/format", format)
+            for command in ("arm", "disarm"):
+                deadline = time.monotonic() + PATIENCE
+                self.simplon.command(command)
+                while not reader.poll(1000):
+                    assert time.monotonic() < deadline, f"tickit sends nothing in version {version}"
+                    # Its simulation had not begun, and does nothing before it is told once more.
+                    self.simplon.command(command)
+                while reader.poll(100):
+                    reader.recv_multipart()
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
