@@ -1,11 +1,12 @@
 """How the pages are built: `make docs`."""
 
 from importlib.metadata import version as version_of
+from inspect import signature
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from bluesky_streamdet.catalog import CODECS, DETECTORS
+from bluesky_streamdet.catalog import CODECS, DETECTORS, TRANSFORMS
 
 project = "bluesky-streamdet"
 author = "bluesky-streamdet contributors"
@@ -35,5 +36,18 @@ def _write_table_of_detectors(app: Sphinx) -> None:
     (Path(app.srcdir) / "_detectors.md").write_text(table + "\n", encoding="utf-8")
 
 
+def _write_table_of_transforms(app: Sphinx) -> None:
+    rows = []
+    for name, row in TRANSFORMS.items():
+        _, *settings = signature(row.function).parameters.values()
+        told = ", ".join(
+            f"`{one.name}`" if one.default is one.empty else f"`{one.name}: {one.default}`" for one in settings
+        )
+        rows.append(f"| `{name}` | {row.description} | {told} |")
+    table = "| step | what it does | settings, with their defaults |\n| --- | --- | --- |\n" + "\n".join(rows)
+    (Path(app.srcdir) / "_transforms.md").write_text(table + "\n", encoding="utf-8")
+
+
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", _write_table_of_detectors)
+    app.connect("builder-inited", _write_table_of_transforms)

@@ -63,7 +63,8 @@ def test_its_configuration_is_known(streamdet: Run, tmp_path: Path) -> None:
 
 
 def test_it_is_simulated_as_its_row_says(streamdet: Run) -> None:
-    said = streamdet("simulate", "merlin", "--frames", "1", "--port", "0", "--lose-header", "--lose-end", "--drop", "0").stdout
+    unheard = ("--frames", "1", "--port", "0", "--lose-header", "--lose-end", "--drop", "0")
+    said = streamdet("simulate", "merlin", *unheard).stdout
 
     assert "merlin (stins) sends on" in said
     assert "512x512 uint16, compression none" in said

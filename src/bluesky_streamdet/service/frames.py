@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,10 @@ class Latest(NamedTuple):
 
 def _png(frame: Latest, factor: int) -> bytes:
     return as_png(frame.pixels, factor)
+
+
+def _raw(frame: Latest, factor: int) -> bytes:
+    return np.ascontiguousarray(_smaller(frame.pixels, factor)).tobytes()
 
 
 def _npy(frame: Latest, factor: int) -> bytes:
@@ -70,6 +75,7 @@ class Form(NamedTuple):
 FORMS: dict[str, Form] = {
     "png": Form("image/png", _png),
     "npy": Form("application/x-npy", _npy),
+    "raw": Form("application/octet-stream", _raw),
     "json": Form("application/json", _json),
     "msgpack": Form("application/msgpack", _msgpack),
 }
@@ -114,12 +120,18 @@ def _decoded(report: FrameReport, parts: Sequence[bytes]) -> Latest:
     return Latest(report, pixels.decode(frame), record)
 
 
-def headers_of(report: FrameReport) -> dict[str, str]:
-    """Which frame it is, for forms that can't say so themselves."""
+def headers_of(report: FrameReport, factor: int = 1) -> dict[str, str]:
+    """Which frame it is and what its pixels are, for forms that can't say so themselves."""
+    shape, dtype = report.shape, report.dtype
+    if factor > 1:
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        shape, dtype = (-(-rows // factor), -(-columns // factor)), "<f8"
     return {
         "X-Streamdet-Series": report.series or "",
         "X-Streamdet-Frame": str(report.number),
         "X-Streamdet-Received": str(report.received),
+        "X-Streamdet-Shape": ",".join(map(str, shape)),
+        "X-Streamdet-Dtype": dtype,
         "Cache-Control": "no-store",
     }
 

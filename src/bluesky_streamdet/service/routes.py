@@ -117,7 +117,7 @@ async def frame(
     name = form or frames.choose(accept)
     report, parts = await control.frame(max_age)
     body = await asyncio.to_thread(frames.encode, name, report, parts, downsample)
-    return Response(body, media_type=frames.FORMS[name].media_type, headers=frames.headers_of(report))
+    return Response(body, media_type=frames.FORMS[name].media_type, headers=frames.headers_of(report, downsample))
 
 
 @router.get("/frame/total", responses=NOT_FOUND)

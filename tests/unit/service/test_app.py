@@ -24,6 +24,7 @@ from bluesky_streamdet.streaming.messages import (
     Status,
     Stop,
 )
+from bluesky_streamdet.transforms.pixels import downsample
 from tests.unit.service.fakes import PIXELS, FakeSupervisor, running
 
 SERIES = "/api/v1/series"
@@ -280,6 +281,15 @@ async def test_the_address_may_say_the_form(client: httpx.AsyncClient, superviso
 
     assert (await frame(client, "text/html", format="json")).headers["content-type"] == "application/json"
     assert (await client.get("/api/v1/frame", params={"format": "gif"})).status_code == 422
+
+
+async def test_raw_pixels_come_with_their_description(client: httpx.AsyncClient, supervisor: FakeSupervisor) -> None:
+    supervisor.pixels = PIXELS
+    for factor, expected in ((1, PIXELS), (2, downsample(PIXELS, 2))):
+        response = await client.get("/api/v1/frame", params={"format": "raw", "downsample": factor})
+        shape = [int(size) for size in response.headers["x-streamdet-shape"].split(",")]
+        pixels = np.frombuffer(response.content, response.headers["x-streamdet-dtype"]).reshape(shape)
+        np.testing.assert_array_equal(pixels, expected)
 
 
 async def test_a_form_that_there_is_not(client: httpx.AsyncClient, supervisor: FakeSupervisor) -> None:

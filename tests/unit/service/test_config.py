@@ -164,7 +164,7 @@ def test_a_row_of_the_catalog_can_be_served_without_a_file() -> None:
 
 
 def test_an_unknown_row_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="The catalog has: .*eiger.*, stins"):
+    with pytest.raises(ConfigError, match=r"The catalog has: .*eiger.*, stins"):
         for_row("eigre", environ={})
 
 

@@ -62,9 +62,9 @@ def router(control: Control, board: StatusBoard) -> APIRouter:
         name = frames.choose(accept) if _is_choosy(accept) else None
         if name is not None:
             body = await asyncio.to_thread(frames.encode, name, report, parts, factor)
-            return Response(body, media_type=frames.FORMS[name].media_type, headers=frames.headers_of(report))
+            return Response(body, media_type=frames.FORMS[name].media_type, headers=frames.headers_of(report, factor))
         body = await asyncio.to_thread(_header_and_pixels, report, parts, factor)
-        return Response(body, media_type="application/msgpack", headers=frames.headers_of(report))
+        return Response(body, media_type="application/msgpack", headers=frames.headers_of(report, factor))
 
     return routes
 
