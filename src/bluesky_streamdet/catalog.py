@@ -7,11 +7,11 @@ in `CODECS`. Other packages add theirs by entry points of the groups `bluesky_st
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any, Literal, NamedTuple
 
-from bluesky_streamdet.codecs import array10, dectris_v1, dectris_v2, stins, xspress3, xspress3_pickled
+from bluesky_streamdet.codecs import array10, as_received, dectris_v1, dectris_v2, stins, xspress3, xspress3_pickled
 from bluesky_streamdet.codecs.codec import Decoder, Encoder
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.events import CBF, MONO12P, RAW
@@ -23,7 +23,8 @@ class Codec(NamedTuple):
     """Both directions of a wire format.
 
     output: key in `OUTPUTS` of what outputs send when nobody has chosen. by_choice: whether it has to be asked for, and
-    is never taken because a message looks like it. announced: whether a header announces each series.
+    is never taken because a message looks like it. announced: whether a header announces each series. loose: whether a
+    frame may take several messages.
     """
 
     decoder: Callable[[], Decoder]
@@ -32,6 +33,7 @@ class Codec(NamedTuple):
     output: str = "stins"
     by_choice: bool = False
     announced: bool = True
+    loose: bool = False
 
 
 CODECS = Registry(
@@ -50,6 +52,7 @@ CODECS = Registry(
             "the same, and the older dialects with pickled scalars",
             "xspress3",
             by_choice=True,
+            loose=True,
         ),
         "stins": Codec(stins.Decoder, stins.Encoder, "standard format: JSON header and raw parts, numbered"),
         "stins-module": Codec(
@@ -61,7 +64,11 @@ CODECS = Registry(
             array10.Decoder, array10.Encoder, "array-1.0 of the Paul Scherrer Institute: frames alone", announced=False
         ),
         "gigafrost": Codec(
-            array10.Decoder, array10.GigafrostEncoder, "array-1.0 with the header of a GigaFRoST", announced=False
+            array10.Decoder,
+            array10.GigafrostEncoder,
+            "the same with the header of a GigaFRoST",
+            by_choice=True,
+            announced=False,
         ),
     },
 )
@@ -69,14 +76,19 @@ CODECS = Registry(
 
 
 class OutputFormat(NamedTuple):
-    """What an output may send. loose: each part of a message as a message of its own."""
+    """What an output may send.
+
+    loose: each part of a message as a message of its own. verbatim: messages as they came, which events have to keep.
+    """
 
     encoder: Callable[[], Encoder]
     description: str
     loose: bool = False
+    verbatim: bool = False
 
 
 OUTPUTS: dict[str, OutputFormat] = {
+    "as-received": OutputFormat(as_received.Encoder, "each message as it came, byte by byte", verbatim=True),
     "stins": OutputFormat(stins.Encoder, "standard format; it has no place for scalars"),
     "dectris_v2": OutputFormat(dectris_v2.Encoder, "for readers of DECTRIS' stream version 2, which is CBOR"),
     "array-1.0": OutputFormat(array10.Encoder, "for readers at PSI: frames alone; most of them read only raw pixels"),
@@ -103,53 +115,38 @@ class TransformRow(NamedTuple):
     geometric: bool = False
 
 
-TRANSFORMS: dict[str, TransformRow] = {
-    "tot": TransformRow(tot.tot, "time over threshold to energy, by a calibration of each pixel"),
-    "flat_field": TransformRow(flatfield.flat_field, "divide by a picture without a sample"),
-    "place_modules": TransformRow(modules.place_modules, "modules into one picture, with gaps", geometric=True),
-    "rotate": TransformRow(geometry.rotate, "turn by quarter turns", geometric=True),
-    "crop": TransformRow(geometry.crop, "keep some rows and columns", geometric=True),
-    "mask": TransformRow(masks.mask, "give pixels that nobody shall count a value of their own"),
-    "downsample": TransformRow(pixels.downsample, "means of square blocks"),
-}
-TRANSFORM_GROUP = "bluesky_streamdet.transforms"
-"""Entry points of other packages: functions of the same form. None of them replaces one of ours."""
+def _row_of(function: Callable[..., Any]) -> TransformRow:
+    return TransformRow(function, (inspect.getdoc(function) or "").partition("\n")[0])
 
 
-def transform_names() -> list[str]:
-    """All that are there, ours and those of other packages, which are not loaded for it."""
-    return [*TRANSFORMS, *sorted(set(entry_points(group=TRANSFORM_GROUP).names) - TRANSFORMS.keys())]
-
-
-def transform(name: str) -> TransformRow:
-    """The transform of that name. Raises `ConfigError` when there is none, or another package's can't be loaded."""
-    row = TRANSFORMS.get(name)
-    if row is not None:
-        return row
-    found = next(iter(entry_points(group=TRANSFORM_GROUP, name=name)), None)
-    if found is None:
-        raise ConfigError(f"there is no transform {name!r}; allowed: {', '.join(transform_names())}")
-    package = found.dist.name if found.dist is not None else "another package"
-    try:
-        function = found.load()
-    except Exception as error:
-        raise ConfigError(
-            f"the transform {name!r} of {package} ({found.value}) can't be loaded: {type(error).__name__}: {error}"
-        ) from error
-    if not callable(function):
-        raise ConfigError(f"the transform {name!r} of {package} ({found.value}) is no function")
-    return TransformRow(function, f"by {package}")
+TRANSFORMS = Registry(
+    "transform",
+    TransformRow,
+    {
+        "tot": TransformRow(tot.tot, "time over threshold to energy, by a calibration of each pixel"),
+        "flat_field": TransformRow(flatfield.flat_field, "divide by a picture without a sample"),
+        "place_modules": TransformRow(modules.place_modules, "modules into one picture, with gaps", geometric=True),
+        "rotate": TransformRow(geometry.rotate, "turn by quarter turns", geometric=True),
+        "crop": TransformRow(geometry.crop, "keep some rows and columns", geometric=True),
+        "mask": TransformRow(masks.mask, "give pixels that nobody shall count a value of their own"),
+        "downsample": TransformRow(pixels.downsample, "means of square blocks"),
+    },
+    _row_of,
+)
+"""What a chain may be made of. An entry point of another package may name a function, too."""
 
 
 class Picture(NamedTuple):
     """What a detector's simulator sends when nobody has chosen: (rows, columns), pixel type, payload encoding.
 
-    encoding: None for bslz4 where its library is installed.
+    encoding: None for bslz4 where its library is installed. channels: pictures of each readout, as of several
+    thresholds.
     """
 
     shape: tuple[int, int] = (1065, 1030)
     dtype: str = "uint32"
     encoding: str | None = None
+    channels: int = 1
 
 
 class DetectorRow(NamedTuple):

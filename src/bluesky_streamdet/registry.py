@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from types import FunctionType
+from typing import Any, TypeVar
 
 from bluesky_streamdet.core.errors import ConfigError
 
@@ -15,13 +16,21 @@ class Registry(Mapping[str, Row]):
     """Our own rows, and those that other packages register by the entry point group `bluesky_streamdet.KINDs`.
 
     kind: what a row is, in a word. cls: of which each row is an instance. A row of another package is loaded when it is
-    asked for, which raises `ConfigError` when it can't be; it never takes the place of one of ours.
+    asked for, which raises `ConfigError` when it can't be; it never takes the place of one of ours. made_of: makes a
+    row of a function, where an entry point may name one.
     """
 
-    def __init__(self, kind: str, cls: type[Row], rows: dict[str, Row]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        cls: type[Row],
+        rows: dict[str, Row],
+        made_of: Callable[[Callable[..., Any]], Row] | None = None,
+    ) -> None:
         self._kind = kind
         self._cls = cls
         self._rows = rows
+        self._made_of = made_of
         self.group = f"bluesky_streamdet.{kind}s"
 
     def __getitem__(self, name: str) -> Row:
@@ -48,6 +57,8 @@ class Registry(Mapping[str, Row]):
             row = point.load()
         except Exception as error:  # whatever their code raises
             raise ConfigError(f"{what} can't be loaded: {type(error).__name__}: {error}.", hint) from error
+        if self._made_of is not None and isinstance(row, FunctionType):
+            return self._made_of(row)
         if not isinstance(row, self._cls):
             raise ConfigError(f"{what} is no {self._cls.__name__}, but a {type(row).__name__}.", hint)
         return row

@@ -14,7 +14,7 @@ from ophyd_async.core import init_devices
 from bluesky_streamdet.devices.asynchronous import StreamDetector as Asynchronous
 from bluesky_streamdet.devices.classic import StreamDetector as Classic
 from bluesky_streamdet.devices.drivers import SimulatedDriver
-from bluesky_streamdet.devices.stage import SimulatedStage
+from bluesky_streamdet.devices.stage import SimulatedRotation, SimulatedStage
 from bluesky_streamdet.devices.xspress3.asynchronous import Xspress3Detector as AsynchronousXspress3
 from bluesky_streamdet.devices.xspress3.classic import Xspress3Detector as ClassicXspress3
 from bluesky_streamdet.service.client import ServiceClient
@@ -37,6 +37,7 @@ class Station:
         # A data plane that hangs is given up soon.
         self.keeper = Keeper(os.environ | {"LOG_LEVEL": "WARNING", "STREAMDET_WATCH__ANSWER": "1.5"})
         self.url, self._service = "", 0
+        self._faulty = False
         try:
             self.start_detector()
             self.start_service()
@@ -73,14 +74,17 @@ class Station:
     # What happens to it.
 
     def kill_detector(self) -> None:
+        self._faulty = True
         self.keeper.kill("detector", signal.SIGKILL)
 
     def stop_detector(self) -> None:
+        self._faulty = True
         self.keeper.kill("detector", signal.SIGSTOP)
 
     def lose_frames(self, which: str) -> None:
         """Frames of each series get lost on the way, by their numbers."""
-        self._mend_detector("--drop", which)
+        self._start_detector_anew("--drop", which)
+        self._faulty = True
 
     def restart_service(self) -> None:
         """As somebody does who installs a new version."""
@@ -108,12 +112,13 @@ class Station:
 
     def mend(self) -> None:
         """Start what has ended, let go on what was stopped."""
-        self._mend_detector()
+        if self._faulty:
+            self._start_detector_anew()
+            self._faulty = False
         if not self.keeper.running("service"):
             self.start_service()
 
-    def _mend_detector(self, *faults: str) -> None:
-        self.keeper.kill("detector", signal.SIGCONT)
+    def _start_detector_anew(self, *faults: str) -> None:
         self.keeper.kill("detector", signal.SIGKILL)
         self.keeper.wait("detector")
         self.start_detector(*faults)
@@ -133,9 +138,6 @@ class Xspress3Station(Station):
     def start_detector(self, *faults: str) -> None:
         pass
 
-    def _mend_detector(self, *faults: str) -> None:
-        pass
-
     def service_command(self) -> list[str]:
         command = ["xspress3", "stream", "--simulate", "X3", "--channels", str(CHANNELS)]
         ports = ["--data-port", "0", "--public-port", "0", "--monitor-port", "0"]
@@ -147,16 +149,23 @@ class Xspress3Station(Station):
 
     def stage(self, lose: int = 0) -> SimulatedStage:
         """That triggers it; the cable loses so many triggers of each row."""
+        return SimulatedStage(
+            name="stage",
+            give_triggers=lambda count, period: self._pulse(count - lose, period),
+            stop_triggers=self._stop_pulses,
+        )
 
-        def pulse(count: int, period: float) -> None:
-            with self.client() as client:
-                client.instruct("pulse", count=count - lose, period=period)
+    def rotation(self) -> SimulatedRotation:
+        """That triggers it."""
+        return SimulatedRotation(name="rotation", give_triggers=self._pulse, stop_triggers=self._stop_pulses)
 
-        def stop() -> None:
-            with self.client() as client:
-                client.instruct("level", high=False)
+    def _pulse(self, count: int, period: float) -> None:
+        with self.client() as client:
+            client.instruct("pulse", count=count, period=period)
 
-        return SimulatedStage(name="stage", give_triggers=pulse, stop_triggers=stop)
+    def _stop_pulses(self) -> None:
+        with self.client() as client:
+            client.instruct("level", high=False)
 
 
 def _made(kind: Any, face: str, name: str, **keywords: Any) -> Any:

@@ -26,7 +26,7 @@ from bluesky_streamdet.devices.xspress3.asynchronous import Xspress3Detector as 
 from bluesky_streamdet.devices.xspress3.classic import Xspress3Detector as Classic
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 from bluesky_streamdet.devices.xspress3.maps import region_map
-from bluesky_streamdet.plans import fly, raster
+from bluesky_streamdet.plans import energy_scan, fly, raster
 from bluesky_streamdet.streaming.reader import read_frames
 from tests.scripted import DTYPE, SHAPE, Documents, ScriptedService, detector
 
@@ -95,7 +95,7 @@ def test_a_raster(RE: RunEngine, local: LocalXspress3, db: Any) -> None:
 
 def test_bursts(RE: RunEngine, local: LocalXspress3, db: Any) -> None:
     RE.subscribe(TiledWriter(db))
-    regions = {"Fe": {"bins": (IRON.start, IRON.stop)}}
+    regions = {"Fe": {"bins": (IRON.start, IRON.stop - 1)}}
     RE(bp.count([made("classic", local, frames_per_event=4, columns=ANNOUNCED, regions=regions)], 2))
     (report,) = ledgers(db[-1])
     counts, factor = read_frames(report.path), read_frames(report.path, f"{GROUP}/dead_time_correction")
@@ -106,6 +106,20 @@ def test_bursts(RE: RunEngine, local: LocalXspress3, db: Any) -> None:
     assert found.receive_time.dims == ("event", "frame")
     assert maps(db[-1], ["Fe"])["Fe"].values == pytest.approx(found[..., IRON].sum(["frame", "channel", "energy"]))
     assert numbers(db[-1])["xspress3_all_good"].dims == ("event", "frame", "channel")
+
+
+def test_motors_that_are_called_as_axes_are(RE: RunEngine, local: LocalXspress3, frames_folder: Path, db: Any) -> None:
+    """The energy of an energy scan is not that of a spectrum, and x of a stage not that of an image."""
+    RE.subscribe(TiledWriter(db))
+    det = detector("classic", ScriptedService(frames_folder / uuid4().hex[:8]))
+    RE(energy_scan([made("classic", local), det], SynAxis(name="energy"), [[7100, 7110, 5]]))
+    wanted = [7100, 7105, 7110]
+    found = spectra(db[-1])
+    assert found.energy_motor.values.tolist() == wanted
+    assert found.sel(energy=6400).dims == ("event", "channel")
+    assert [made.energy.values.tolist() for made in (maps(db[-1]), images(db[-1]))] == [wanted, wanted]
+    RE(bp.scan([det], SynAxis(name="x"), 0, 2, 3))
+    assert images(db[-1]).x_motor.values.tolist() == [0, 1, 2]
 
 
 def test_images_of_two_detectors(RE: RunEngine, frames_folder: Path, db: Any) -> None:

@@ -28,8 +28,8 @@ from bluesky_streamdet.devices.eiger.simplon import DetectorUnreachable
 from bluesky_streamdet.plans import fly
 from bluesky_streamdet.service.client import ServiceClient
 from tests.scripted import Documents
+from tests.system.simulated_eiger import Tickit
 from tests.system.station import Process
-from tests.system.tickit import Tickit
 
 ROWS = {1: "eiger", 2: "eiger-stream2"}
 SHAPE = (4362, 4148)
@@ -63,7 +63,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     running: list[Process] = []
 
     def start(tickit: Tickit, stream: int) -> Process:
-        options = ("--from", tickit.stream[stream], "--directory", str(frames), "--port", "0")
+        folder = frames / str(len(running))
+        folder.mkdir()
+        options = ("--from", tickit.stream[stream], "--directory", str(folder), "--port", "0")
         running.append(Process(["serve", ROWS[stream], *options], r"page +(\S+)/#key=", environ))
         return running[-1]
 
@@ -103,7 +105,7 @@ class Written:
         self.group = f"/entry/instrument/{ROWS[stream]}"
 
     def numbers(self) -> list[int]:
-        return [int(one) for path in self.files for one in self.read(path, f"{self.group}/sequence_number")]
+        return [int(one) for path in self.files for one in self.read(path, f"{self.group}/sequence_number").ravel()]
 
     def value(self, name: str) -> Any:
         return self.read(self.files[0], name if name.startswith("/") else f"{self.group}/{name}")
@@ -223,15 +225,19 @@ def paused(RE: RunEngine, plan: Any, documents: Documents) -> None:
 def test_a_series_that_nobody_has_read(RE: RunEngine, tickit_bin: Path, serve: Serve, tmp_path: Path) -> None:
     """It comes first to a service that is started later, and is not taken for the one that was asked for."""
     other, documents = Tickit(tickit_bin, tmp_path), Documents()
+    service = None
     try:
         other.start()
         other.take(5)
-        eiger = made("classic", other, serve(other, 1).said[0])
+        service = serve(other, 1)
+        eiger = made("classic", other, service.said[0])
         RE(bp.count([eiger], 3), documents)
         assert Written(documents, 1).numbers() == [0, 1, 2]
         assert len(Written(documents, 1).files) == 1
     finally:
         other.stop()
+        if service is not None:
+            service.end()
 
 
 @pytest.mark.allow_error_log

@@ -166,7 +166,7 @@ def test_a_detector_that_does_not_stop_holds_up_no_end(bench: Bench) -> None:
     assert report.ledger.received == report.ledger.written
 
 
-@pytest.mark.parametrize("overflow", ["drop", "block"])
+@pytest.mark.parametrize("overflow", ["drop-newest", "block"])
 def test_a_client_that_never_reads_holds_up_no_end(bench: Bench, overflow: str) -> None:
     outputs = [{"address": "tcp://127.0.0.1:*", "overflow": overflow, "queue": 5}]
     plane = bench.plane(outputs=outputs)

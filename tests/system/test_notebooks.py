@@ -37,6 +37,43 @@ def test_it_is_kept_without_outputs(name: str) -> None:
         assert (cell["outputs"], cell["execution_count"]) == ([], None), "clear all outputs before you commit it"
 
 
+LIVE = """
+%matplotlib inline
+from pathlib import Path
+from bluesky import RunEngine
+from bluesky.plans import count
+from bluesky_streamdet.callbacks.image import LiveImage
+from tests.scripted import ScriptedService, detector
+RE = RunEngine()
+det = detector("classic", ScriptedService(Path.cwd() / "frames"))
+"""
+MEASURED = """
+with LiveImage() as live:
+    RE(count([det], 3, delay=0.1), live)
+print(live)
+"""
+
+
+@pytest.mark.system
+@pytest.mark.timeout(120)
+def test_a_live_plot_in_a_notebook(tmp_path: Path) -> None:
+    """In a real kernel: one image in the output of each cell that measures, whatever came before in its place."""
+    import nbformat
+
+    cells = [nbformat.v4.new_code_cell(one) for one in (LIVE, MEASURED, MEASURED)]
+    notebook, result = tmp_path / "live.ipynb", tmp_path / "result.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
+    environment = os.environ | {"IPYTHONDIR": str(tmp_path / "ipython"), "PYTHONPATH": str(EXAMPLES.parent)}
+    environment.pop("MPLBACKEND")
+    command = [sys.executable, str(RUNNER), str(notebook), str(result)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for cell in cells_of(result)[2:]:
+        (picture,) = [one["data"]["image/png"] for one in cell["outputs"] if "image/png" in one.get("data", {})]
+        assert base64.b64decode(picture).startswith(PNG)
+        assert "<LiveImage in the notebook: " in str(cell["outputs"])
+
+
 @pytest.mark.system
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", PICTURES)

@@ -185,4 +185,4 @@ def _typed(terminal: Any, command: str, number: int) -> str:
     """What a command shows, until the prompt is there again."""
     terminal.sendline(command)
     terminal.expect(rf"In \[{number}\]:")
-    return str(terminal.before)
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", terminal.before)  # without colours

@@ -1,4 +1,6 @@
-"""What a plan says when a detector or a service fails under it, in real processes; and that the next scan works.
+"""What a plan does when a detector or its service fails, or somebody interrupts it; and that the next scan works.
+
+All of it in real processes.
 
 One table of what fails, in which plan, with which face: the plan fails within the deadline, error and
 stop document say which detector, what is in which file, and what to do; then the same device scans again.
@@ -6,7 +8,10 @@ stop document say which detector, what is in which file, and what to do; then th
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,12 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import bluesky.plans as bp
+import numpy as np
 import pytest
 from bluesky import RunEngine
-from bluesky.utils import FailedStatus
+from bluesky.suspenders import SuspendBoolHigh
+from bluesky.utils import FailedStatus, RunEngineInterrupted
+from ophyd import Signal
 from ophyd.sim import SynAxis
 
-from bluesky_streamdet.plans import burst_scan, fly, raster
+from bluesky_streamdet.core.errors import Busy, StreamdetError
+from bluesky_streamdet.plans import burst_scan, fly, raster, tomography
 from bluesky_streamdet.streaming.reader import read_frames
 from tests.scripted import Documents
 from tests.system.breakable import MARGIN, Station, Xspress3Station
@@ -58,7 +67,9 @@ PLANS: dict[str, Callable[[Any, Any], Any]] = {
     "step": lambda det, station: bp.scan([det], SynAxis(name="motor"), 0, 1, 10),
     "burst": lambda det, station: burst_scan([det], SynAxis(name="motor"), 0, 1, num=6, frames=5),
     "fly": lambda det, station: fly([det], 400, 0.01),
+    "short flight": lambda det, station: fly([det], 100, 0.01),
     "raster": lambda det, station: raster([det], station.stage(), 4, 50, 0.01),
+    "turn": lambda det, station: tomography([det], station.rotation(), 100, exposure=0.01, continuous=True),
     "raster with a bad cable": lambda det, station: raster([det], station.stage(lose=3), 2, 10, 0.01),
 }
 
@@ -77,7 +88,7 @@ FAULTS = {
     "the last frames are lost": Fault(None, r"frame 5 \(counted from 0\) did not reach the file within 3.01 s"),
     "the service dies": Fault(Station.kill_service, r"(is gone|the service died|No service answers)"),
     "both planes die": Fault(Station.kill_both, r"(is gone|the service died|No service answers)"),
-    "the data plane dies": Fault(Station.kill_data_plane, r"(killed by signal 9|The data plane ended)"),
+    "the data plane dies": Fault(Station.kill_data_plane, r"(killed by signal 9|The data plane (ended|does not))"),
     "the data plane hangs": Fault(Station.stop_data_plane, r"did not reach the file|could not be made|not answer"),
     "the service is restarted": Fault(Station.restart_service, r"the service ended the series .* stopped by request"),
     "triggers are lost": Fault(None, r"frame 14 \(counted from 0\) did not reach the file"),
@@ -210,3 +221,114 @@ def test_a_restart_between_two_points(RE: RunEngine, station: Any, face: str) ->
     rows = [len(read_frames(path)) for path in files(documents, station.name)]
     assert len(rows) == 2 and sum(rows) == 10
     check_next(RE, det, station)
+
+
+class Interruption:
+    """At the second announcement, `what` is done in a thread of its own, as by somebody at the keyboard."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self.thread = threading.Thread(target=what)
+        self._left = 2
+
+    def __call__(self, name: str, document: Any) -> None:
+        self._left -= name == "stream_datum"
+        if not self._left and self.thread.ident is None:
+            self.thread.start()
+
+
+EVENTS = {"step": 10, "burst": 6, "short flight": 100, "raster": 200, "turn": 100}
+SUSPENDED = [
+    ("eiger", "classic", "step"),
+    ("eiger", "async", "burst"),
+    ("eiger", "async", "short flight"),
+    ("xspress3", "async", "step"),
+    ("xspress3", "classic", "short flight"),
+    ("xspress3", "async", "raster"),
+]
+PAUSED = [
+    ("eiger", "classic", "step", "resume"),
+    ("eiger", "async", "short flight", "resume"),
+    ("xspress3", "classic", "raster", "resume"),
+    ("xspress3", "classic", "turn", "resume"),
+    ("xspress3", "async", "turn", "resume"),
+    ("eiger", "async", "step", "abort"),
+    ("eiger", "classic", "fly", "abort"),
+    ("xspress3", "async", "raster", "abort"),
+    ("eiger", "classic", "burst", "stop"),
+    ("xspress3", "async", "fly", "stop"),
+    ("eiger", "classic", "fly", "halt"),
+    ("eiger", "async", "step", "halt"),
+    ("eiger", "async", "fly", "halt"),
+    ("xspress3", "classic", "raster", "halt"),
+    ("xspress3", "async", "step", "halt"),
+]
+STATUS = {"resume": "success", "abort": "abort", "stop": "success", "halt": "abort"}
+
+
+def check_whole(documents: Documents, key: str, plan: str) -> None:
+    """Every event is there once, and the files hold these and nothing else."""
+    assert documents.stop["exit_status"] == "success"
+    assert documents.stop["num_events"]["primary"] == EVENTS[plan]
+    column = f"/entry/instrument/{key}/sequence_number"
+    numbers = [read_frames(path, column).ravel() for path in files(documents, key)]
+    frames = EVENTS[plan] * (5 if plan == "burst" else 1)
+    assert sum(len(one) for one in numbers) == frames
+    assert all(np.array_equal(one, np.arange(one[0], one[0] + len(one))) for one in numbers if len(one))
+
+
+@pytest.mark.parametrize(("name", "face", "plan"), SUSPENDED)
+def test_the_beam_is_lost_and_comes_back(RE: RunEngine, station: Any, face: str, plan: str) -> None:
+    """A suspender of a signal trips in the middle; the scan goes on by itself, with all of its data."""
+    det, documents, waits = station.device(face), Documents(), threading.Event()
+    beam_lost = Signal(name="beam_lost", value=0)
+    suspender = SuspendBoolHigh(beam_lost)
+    RE.install_suspender(suspender)
+    RE.msg_hook = lambda message: waits.set() if message.command == "wait_for" else None
+
+    def lose_and_find() -> None:
+        beam_lost.put(1)
+        assert waits.wait(PATIENCE)
+        beam_lost.put(0)
+
+    beam = Interruption(lose_and_find)
+    RE(PLANS[plan](det, station), [documents, beam])
+    beam.thread.join()
+    assert waits.is_set()
+    RE.remove_suspender(suspender)
+    check_whole(documents, station.name, plan)
+    check_next(RE, det, station)
+
+
+@pytest.mark.parametrize(("name", "face", "plan", "end"), PAUSED)
+def test_a_pause_and_what_follows(RE: RunEngine, station: Any, face: str, plan: str, end: str) -> None:
+    det, documents = station.device(face), Documents()
+    pause = Interruption(RE.request_pause)
+    with pytest.raises(RunEngineInterrupted):
+        RE(PLANS[plan](det, station), [documents, pause])
+    pause.thread.join()
+    getattr(RE, end)()
+    assert documents.stop["exit_status"] == STATUS[end]
+    if end == "resume":
+        check_whole(documents, station.name, plan)
+    check_announced(documents, station.name)
+    check_next(RE, det, station)
+
+
+@pytest.mark.parametrize(("name", "face"), [("eiger", "classic"), ("eiger", "async"), ("xspress3", "async")])
+def test_a_session_that_died_in_a_scan(RE: RunEngine, station: Any, face: str) -> None:
+    """What it has left armed is named, with what to do; after that, the next scan works."""
+    dead = station.device("classic")
+    dead.stage()
+    dead.prepare(10_000).wait(PATIENCE)
+    dead.kickoff().wait(PATIENCE)
+    try:
+        det = station.device(face)
+        with pytest.raises((Busy, FailedStatus), match=rf"if nobody wants it, {station.name}.abort\(\) ends it"):
+            RE(bp.count([det], 3))
+        ended = det.abort()
+        if face == "async":
+            asyncio.run_coroutine_threadsafe(ended, RE.loop).result(PATIENCE)
+        check_next(RE, det, station)
+    finally:
+        with contextlib.suppress(StreamdetError):
+            dead.unstage()

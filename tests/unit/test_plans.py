@@ -97,7 +97,7 @@ def test_the_order_of_a_raster() -> None:
     row = ["set", "wait", "prepare", "wait", "kickoff", "wait", "complete", "checkpoint", "wait", "collect", "collect"]
     assert commands(messages) == [
         *["stage", "stage", "open_run", "prepare", "wait", "declare_stream", "declare_stream", "kickoff", "wait"],
-        *["checkpoint", *row, "checkpoint", *row, "checkpoint"],
+        *["complete", "checkpoint", *row, "checkpoint", *row, "checkpoint"],
         *["complete", "checkpoint", "wait", "collect", "close_run", "unstage", "unstage"],
     ]
     prepared = [message.args[0] for message in messages if message.command == "prepare"]

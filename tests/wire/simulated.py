@@ -34,9 +34,12 @@ def config_of(name: str, endpoints: list[str], directory: Path, **options: Any) 
 
 
 @contextmanager
-def received(name: str, directory: Path, **options: Any) -> Iterator[tuple[Simulator, Pipeline]]:
+def received(
+    name: str, directory: Path, channels: int | None = None, **options: Any
+) -> Iterator[tuple[Simulator, Pipeline]]:
     """The simulator of a row, and the pipeline that receives it, connected to each other."""
-    settings = SimulatorSettings(detector=name, endpoint="tcp://127.0.0.1:0", shape=SHAPE, linger=0)
+    endpoint = "tcp://127.0.0.1:0"
+    settings = SimulatorSettings(detector=name, endpoint=endpoint, shape=SHAPE, channels=channels, linger=0)
     with simulator(settings) as running:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         pipeline = Pipeline(config_of(name, running.address.split(", "), directory, **options), context)

@@ -229,8 +229,8 @@ class Client:
         step()
         return self.socket.recv_multipart() if self.socket.poll(wait) else None
 
-    def next(self, step: Callable[[], Any] = lambda: None) -> tuple[dict[str, Any], list[bytes]]:
-        """The header and the other parts of the next message; steps are taken while there is none."""
+    def message(self, step: Callable[[], Any] = lambda: None) -> list[bytes]:
+        """The next message; steps are taken while there is none."""
         got: list[list[bytes]] = []
 
         def try_once() -> None:
@@ -239,7 +239,12 @@ class Client:
                 got.append(message)
 
         until(lambda: got, try_once, "a message for the client")
-        return msgspec.json.decode(got[0][0]), got[0][1:]
+        return got[0]
+
+    def next(self, step: Callable[[], Any] = lambda: None) -> tuple[dict[str, Any], list[bytes]]:
+        """The header and the other parts of the next message; steps are taken while there is none."""
+        header, *payload = self.message(step)
+        return msgspec.json.decode(header), payload
 
     def rest(self, step: Callable[[], Any] = lambda: None) -> list[dict[str, Any]]:
         """The headers of all that comes, up to the end of a series."""

@@ -56,9 +56,9 @@ def frames_at(client: zmq.Socket[bytes], pipeline: Pipeline) -> list[Frame]:
     return frames
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-def test_file_and_secondary_port_hold_what_the_simulator_sent(name: str, tmp_path: Path) -> None:
-    with received(name, tmp_path) as (running, pipeline), client_of(pipeline) as client:
+@pytest.mark.parametrize(("name", "channels"), [*((name, None) for name in DETECTORS), ("eiger-stream2", 3)])
+def test_file_and_secondary_port_hold_what_the_simulator_sent(name: str, channels: int | None, tmp_path: Path) -> None:
+    with received(name, tmp_path, channels) as (running, pipeline), client_of(pipeline) as client:
         pipeline.arm(ArmRequest(expected_frames=FRAMES))
         running.detector.arm(Arm(frames=FRAMES, exposure=0.0))
         running.detector.trigger()

@@ -212,6 +212,25 @@ def test_a_slow_client_gets_what_was_not_dropped_in_order(outputs: Outputs, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("overflow", "newest"), [("drop-newest", []), ("drop-oldest", [297, 298, 299]), ("latest", [299])]
+)
+def test_what_a_full_queue_keeps(outputs: Outputs, kind: str, overflow: str, newest: list[int]) -> None:
+    output = outputs.output(kind=kind, queue=3, overflow=overflow)
+    client = outputs.client(output, queue=1)
+    output.start(SeriesStart())
+    output.send([frame(number, LARGE) for number in range(300)])
+    assert output.report().queued == (1 if overflow == "latest" else 3)
+    output.end(SeriesEnd())
+
+    numbers = frame_numbers(client.rest(stepping(output)))
+    assert numbers == sorted(set(numbers))
+    assert numbers[-len(newest) :] == newest or not newest
+    assert output.report().dropped == {"queue full": 300 - len(numbers)}
+    assert accounted(output)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_who_never_reads_gets_no_more_than_some_announcements(outputs: Outputs, kind: str) -> None:
     output = outputs.output(kind=kind, queue=5)
     outputs.client(output, queue=1)

@@ -9,6 +9,7 @@ import queue
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import h5py
 import httpx
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import ConfigError
 from bluesky_streamdet.service.server import Service
-from bluesky_streamdet.streaming.messages import ArmRequest, Status
+from bluesky_streamdet.streaming.messages import START, ArmRequest, Status
 from bluesky_streamdet.streaming.reader import read_frames
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels
 
@@ -101,6 +102,8 @@ def test_the_latest_frame(client: ServiceClient, detector: Detector, process: Se
     assert scalars == {}
     assert (report.number, array.dtype) == (2, np.uint16)
     np.testing.assert_array_equal(array, pixels(2))
+    total = client.frame_total()
+    assert (total.series, total.number, total.total) == (report.series, 2, pixels(2).sum())
     answer = httpx.get(f"{process.url}/api/v1/frame", params={"format": "npy"})
     np.testing.assert_array_equal(np.load(io.BytesIO(answer.content), allow_pickle=False), pixels(2))
     assert httpx.get(f"{process.url}/api/v1/frame").content.startswith(b"\x89PNG")
@@ -135,6 +138,26 @@ def test_parameters_while_it_is_armed(client: ServiceClient) -> None:
     report = client.arm(ArmRequest())
 
     assert client.set_parameters(report.id, {"sample": "x", "times": np.arange(3)}).id == report.id
+
+
+def test_the_start_document_of_a_run(client: ServiceClient, detector: Detector) -> None:
+    """It goes where NeXus has it, with numbers that are none. Once the file is closed, it is too late."""
+    report = client.arm(ArmRequest(name="of a run"))
+    start = {"uid": "1", "sample": {"formula": "Fe"}, "positions": [1.5, float("nan")], "none": None}
+    client.set_parameters(report.id, {START: start, "device": "camera"})
+    detector.series(2)
+    last = client.wait(ended(report.id), TIMEOUT, "the end of the series").last_series
+
+    assert last is not None
+    with h5py.File(str(last.file)) as file:
+        assert file["/entry/sample/chemical_formula"].asstr()[()] == "Fe"
+        np.testing.assert_array_equal(file["/entry/bluesky/start/positions"][()], [1.5, np.nan])
+        assert file["/entry/bluesky/start/none"].attrs["none"]
+        assert list(file["/entry/instrument/camera/collection/parameters"]) == ["device"]
+    with pytest.raises(RequestRefused, match="has ended; its file is closed"):
+        client.set_parameters(report.id, {START: start})
+    with pytest.raises(NoSuchSeries):
+        client.set_parameters("never", {START: start})
 
 
 def test_what_there_is_not(client: ServiceClient) -> None:

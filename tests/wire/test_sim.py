@@ -22,7 +22,7 @@ from bluesky_streamdet.core.errors import (
     RequestRefused,
     ServiceUnreachable,
 )
-from bluesky_streamdet.core.events import RAW, Event, Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.events import LZ4, RAW, Event, Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.sim.client import SimulatedDetectorClient
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.detector import SimulatedDetector
@@ -124,8 +124,9 @@ def test_each_detector_of_the_catalog_streams_its_pictures(name: str) -> None:
             np.testing.assert_array_equal(decode(frame), detector.pictures.frame(number))
 
 
-def test_an_eiger_sends_its_tables_and_series_number() -> None:
-    with running(msgspec.structs.replace(SMALL, detector="eiger")) as (detector, receiver):
+@pytest.mark.parametrize("name", ["eiger", "eiger-stream2"])
+def test_an_eiger_sends_its_tables_and_series_number(name: str) -> None:
+    with running(msgspec.structs.replace(SMALL, detector=name)) as (detector, receiver):
         for series in ("1", "2"):
             detector.arm(FAST)
             detector.trigger()
@@ -136,6 +137,27 @@ def test_an_eiger_sends_its_tables_and_series_number() -> None:
             assert {frame.series for frame in frames if isinstance(frame, Frame)} == {series}
             assert isinstance(frames[1], Frame)
             assert frames[1].detail == {"start_time": 0, "stop_time": 0, "real_time": 0}
+
+
+@pytest.mark.parametrize("encoding", [RAW, LZ4])
+def test_an_eiger_of_three_thresholds(encoding: str) -> None:
+    settings = msgspec.structs.replace(SMALL, detector="eiger-stream2", encoding=encoding, channels=3)
+    with running(settings) as (detector, receiver):
+        detector.arm(FAST)
+        detector.trigger()
+        start, *frames, _ = receiver.until_end()
+        assert isinstance(start, SeriesStart)
+        assert start.metadata["channels"] == ["threshold_1", "threshold_2", "threshold_3"]
+        assert start.metadata["threshold_energy"] == [4375.0, 8750.0, 13125.0]
+        assert start.metadata["pixel_mask"].shape == (3, 16, 16)
+        for number, frame in enumerate(frames):
+            assert isinstance(frame, Frame)
+            assert (frame.format.shape, frame.format.chunk) == ((3, 16, 16), (1, 16, 16))
+            pictures = decode(frame)
+            np.testing.assert_array_equal(pictures, detector.pictures.frame(number))
+            assert detector.pictures.number_of(pictures) == number
+            assert not np.array_equal(pictures[0], pictures[1])
+        assert detector.status().total_bytes >= 5 * 3 * 100
 
 
 def test_the_header_comes_when_armed_and_frames_with_each_trigger() -> None:
@@ -389,6 +411,14 @@ def test_a_client_says_when_nobody_is_there() -> None:
     nobody = pytest.raises(ServiceUnreachable, match="No simulated detector answers")
     with SimulatedDetectorClient(address, timeout=SOON) as client, nobody:
         client.status()
+
+
+def test_channels_need_a_format_that_knows_them() -> None:
+    with (
+        pytest.raises(ConfigError, match="stins can't send 2 channels"),
+        simulator(msgspec.structs.replace(SMALL, channels=2)),
+    ):
+        pass
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet import catalog
 from bluesky_streamdet.codecs.codec import Message
-from bluesky_streamdet.core.events import BSLZ4, CBF, MONO12P, RAW, Frame, FrameFormat, SeriesStart
+from bluesky_streamdet.core.events import BSLZ4, CBF, MONO12P, RAW, Frame, FrameFormat
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming import transforming
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.transforms import cbf, pixels
 from tests.unit.streaming.frames import picture, pictures
-from tests.wire.streams import PATIENCE, Client, Rig, Stream, balanced, frame_numbers, holds, numbers_of, rows_of
+from tests.wire.streams import PATIENCE, Rig, Stream, balanced, frame_numbers, holds, numbers_of, rows_of
 
 Rigs = Callable[..., Rig]
 PILATUS = {"shape": (61, 48), "dtype": "<i4", "encoding": CBF}
@@ -31,7 +31,7 @@ LARGE = (512, 1024)
 
 
 class Gate:
-    """A step of the chain that tests can hold up. reached: numbers of the frames that came to it, by the first pixel."""
+    """A step of the chain that tests can hold up. reached: the frames that came to it, by their first pixel."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -52,7 +52,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 def step(monkeypatch: pytest.MonkeyPatch, name: str, function: Callable[..., Any]) -> None:
-    monkeypatch.setitem(catalog.TRANSFORMS, name, catalog.TransformRow(function, "for a test"))
+    monkeypatch.setitem(catalog.TRANSFORMS._rows, name, catalog.TransformRow(function, "for a test"))
 
 
 def unnumbered(messages: list[Message]) -> list[Message]:
@@ -151,7 +151,7 @@ def test_a_hostile_cbf_is_counted_and_survived(rigs: Rigs, damage: str) -> None:
         "size": blob.replace(b"X-Binary-Size: ", b"X-Binary-Size: 9"),
         "marker": blob.replace(b"data_image", b"data\0image").replace(cbf.MARKER, b"\0\0\0\0"),
         "escape": head + data[: size - 1] + b"\x80" + data[size:],
-        "pixels": head + data[: size - 3] + b"\1\1\1" + data[size:],
+        "pixels": head + b"\1\1\1" + data[3:],
         "sum": blob[:begin] + b"\x07" + blob[begin + 1 :],
     }[damage]
     report = rig.run([start, *frames, end])
@@ -276,8 +276,12 @@ def test_a_step_that_hangs_does_not_keep_a_stop_for_ever(
 ) -> None:
     monkeypatch.setattr(transforming, "STUCK", 0.1)
     rig, stream = rigs(transforms=["gate"], wait={"finish_seconds": 0.05, "settle_seconds": 0.01}), Stream()
-    rig.pipeline.arm(ArmRequest(expected_frames=2))
-    rig.send([stream.start(), stream.frame(0), stream.frame(1)])
+    gate.open.set()
+    rig.pipeline.arm(ArmRequest(expected_frames=3))
+    rig.send([stream.start(), stream.frame(0)])
+    rig.settle(1)
+    gate.open.clear()
+    rig.send([stream.frame(1), stream.frame(2)])
     rig.until(lambda: working(rig) == 2)
     rig.pipeline.stop()
     rig.until(lambda: rig.state is State.IDLE)
@@ -351,7 +355,7 @@ def test_a_frame_that_fails_is_counted_and_the_series_goes_on(rigs: Rigs, monkey
         (None, "transform odd returned no picture"),
         (np.zeros((2, 2), complex), "transform odd returned no picture"),
         (np.zeros((0, 2)), "transform odd returned no picture"),
-        (np.zeros((2, 2), np.float16), "transformed to pixels of a type that no file has"),
+        (np.zeros((2, 2), np.longdouble), "transformed to pixels of a type that no file has"),
     ],
 )
 def test_what_is_no_picture_is_refused(

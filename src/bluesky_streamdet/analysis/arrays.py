@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.analysis.axes import (
     EVENT,
+    MOTOR,
     attributes_of,
     column,
     described_in,
@@ -47,14 +48,14 @@ def spectra(
     checked(correction)
     source = opened(run)
     values = source[stream]
-    name = the_detector(values, detector)
+    name = the_detector(values, detector, spectra=True)
     described = described_in(values, name)
     if not described.calibrated:
         raise ConfigError(f"{name} has no spectra.", "Its frames are in images(run).")
     axis = described.energies[np.isfinite(described.energies)]
     counts, dims = _spectra(values, name, correction, len(axis))
     coordinates: dict[str, Any] = {
-        **event_axis(source, values, len(counts), name),
+        **event_axis(source, values, len(counts), name, dims),
         "channel": np.arange(int(counts.shape[dims.index("channel")])),
         "energy": ("energy", axis, ENERGY),
     }
@@ -69,11 +70,12 @@ def images(run: Any, detector: str | None = None, *, stream: str = PRIMARY) -> x
     """
     source = opened(run)
     values = source[stream]
-    name = the_detector(values, detector)
+    name = the_detector(values, detector, spectra=False)
     key = next(one for one in frame_keys(values) if owner(values, one) == name)
     frames = values.dask(key)
-    coordinates = event_axis(source, values, len(frames), name)
-    made = xr.DataArray(frames, coordinates, dims_of(values, key, frames.ndim), name, attributes_of(values, key))
+    dims = dims_of(values, key, frames.ndim)
+    coordinates = event_axis(source, values, len(frames), name, dims)
+    made = xr.DataArray(frames, coordinates, dims, name, attributes_of(values, key))
     # Documents of the kind "resource" tell of one frame as of several.
     return made.isel(frame=0) if made.sizes.get("frame") == 1 else made
 
@@ -90,14 +92,13 @@ def numbers(run: Any, *, stream: str = PRIMARY) -> xr.Dataset:
     arrays = {key: values.dask(key) if key in values.external else values.read(key) for key in values}
     events = min((len(one) for one in arrays.values()), default=0)
     owners = {owner(values, key) for key in frames}
-    return xr.Dataset(
-        {
-            key: (dims_of(values, key, one.ndim), one[:events], attributes_of(values, key))
-            for key, one in arrays.items()
-            if key not in apart
-        },
-        event_axis(source, values, events, owners.pop() if len(owners) == 1 else ""),
-    )
+    variables = {
+        key: (dims_of(values, key, one.ndim), one[:events], attributes_of(values, key))
+        for key, one in arrays.items()
+        if key not in apart
+    }
+    axes = {axis for dims, _, _ in variables.values() for axis in dims}
+    return xr.Dataset(variables, event_axis(source, values, events, owners.pop() if len(owners) == 1 else "", axes))
 
 
 def maps(
@@ -117,7 +118,7 @@ def maps(
     """
     source = opened(run)
     values = source[stream]
-    name = the_detector(values, detector)
+    name = the_detector(values, detector, spectra=True)
     counts = spectra(source, name, correction=correction, stream=stream)
     described = described_in(values, name)
     wanted = list(regions) or list(described.regions)
@@ -127,7 +128,9 @@ def maps(
     for region in wanted:
         mask = described.mask(described.region(region))
         sums[region.name if isinstance(region, Region) else region] = _summed(counts, mask, exclude)
-    return _as_grid(xr.Dataset(sums).compute(), source)
+    made = xr.Dataset(sums).compute()
+    freed = {f"{one}{MOTOR}": one for one in ("energy", "channel") if f"{one}{MOTOR}" in made.coords}
+    return _as_grid(made.rename(freed), source)
 
 
 def _spectra(stream: Stream, name: str, correction: Correction, bins: int) -> tuple[da.Array, list[str]]:

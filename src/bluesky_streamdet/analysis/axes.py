@@ -17,6 +17,8 @@ EVENT = "event"
 POSITIONS = "positions"
 """The stream in which a fly scan says where its stage was."""
 RECEIVED = "receive_time"
+MOTOR = "_motor"
+"""What comes after the name of a motor that an axis has, too, as of an energy scan."""
 Coordinate = tuple[str | tuple[str, str], NDArray[Any], dict[str, str]]
 """Names of its axes, values, attributes."""
 
@@ -24,7 +26,11 @@ Coordinate = tuple[str | tuple[str, str], NDArray[Any], dict[str, str]]
 def frame_keys(stream: Stream) -> list[str]:
     """Data keys of frames, and not of what comes beside them."""
     arrays = [key for key in stream.external if len(stream.data_keys[key]["shape"]) >= 1]
-    return [key for key in arrays if not any(key != other and key.startswith(other) for other in arrays)]
+    return [key for key in arrays if not any(_is_beside(stream, key, other) for other in arrays)]
+
+
+def _is_beside(stream: Stream, key: str, other: str) -> bool:
+    return key != other and key.startswith(other) and owner(stream, key) == owner(stream, other)
 
 
 def owner(stream: Stream, key: str) -> str:
@@ -32,10 +38,15 @@ def owner(stream: Stream, key: str) -> str:
     return stream.data_keys[key].get("object_name", key)
 
 
-def the_detector(stream: Stream, wanted: str | None) -> str:
-    """The device whose frames are meant: `wanted`, or the only one. Raises `ConfigError`."""
+def the_detector(stream: Stream, wanted: str | None, *, spectra: bool) -> str:
+    """The device whose frames are meant: `wanted`, the only one, or the only one with spectra, or with images.
+
+    Raises `ConfigError`.
+    """
     owners = list(dict.fromkeys(owner(stream, key) for key in frame_keys(stream)))
     found = owners if wanted is None else [one for one in owners if one == wanted]
+    if wanted is None and len(owners) > 1:
+        found = [one for one in owners if described_in(stream, one).calibrated is spectra]
     if len(found) == 1:
         return found[0]
     if not owners:
@@ -49,10 +60,11 @@ def described_in(stream: Stream, device: str) -> Described:
     return Described(stream.metadata.get("configuration", {}).get(device, {}).get("data", {}), device)
 
 
-def event_axis(run: Run, stream: Stream, length: int, device: str) -> dict[str, Coordinate]:
+def event_axis(run: Run, stream: Stream, length: int, device: str, axes: Collection[str] = ()) -> dict[str, Coordinate]:
     """Coordinates of the events: `time` (when each was), `receive_time` (when its frame came), motors by their keys.
 
-    Positions that a run which was cut short does not have are nan.
+    Positions that a run which was cut short does not have are nan. axes: of the array, for a motor to be called
+    otherwise that has the name of one.
     """
     coordinates: dict[str, Coordinate] = {}
     if (times := stream.times) is not None:
@@ -60,7 +72,7 @@ def event_axis(run: Run, stream: Stream, length: int, device: str) -> dict[str, 
     if (received := column(stream, device, RECEIVED)) is not None:
         coordinates[RECEIVED] = _along(moments(stream.read(received)), length, {})
     for key, values, attributes in positions(run, stream):
-        coordinates[key] = _along(values, length, attributes)
+        coordinates[f"{key}{MOTOR}" if key in axes else key] = _along(values, length, attributes)
     return coordinates
 
 

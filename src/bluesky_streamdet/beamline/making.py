@@ -12,6 +12,8 @@ from bluesky_streamdet.core.errors import ConfigError
 FACES = {
     ("stream", "classic"): "bluesky_streamdet.devices.classic.StreamDetector",
     ("stream", "async"): "bluesky_streamdet.devices.asynchronous.StreamDetector",
+    ("eiger", "classic"): "bluesky_streamdet.devices.eiger.classic.EigerDetector",
+    ("eiger", "async"): "bluesky_streamdet.devices.eiger.asynchronous.EigerDetector",
     ("xspress3", "classic"): "bluesky_streamdet.devices.xspress3.classic.Xspress3Detector",
     ("xspress3", "async"): "bluesky_streamdet.devices.xspress3.asynchronous.Xspress3Detector",
 }

@@ -15,12 +15,13 @@ from bluesky_streamdet.beamline.catalog import LateCatalog, LateWriter
 from bluesky_streamdet.beamline.making import make_detector, make_device, make_plot
 from bluesky_streamdet.beamline.overview import overview
 from bluesky_streamdet.beamline.progress import Progress
+from bluesky_streamdet.beamline.reasons import telling_reasons
 from bluesky_streamdet.beamline.settings import BeamlineConfig, DetectorSection
 from bluesky_streamdet.beamline.simulated import SimulatedPart
-from bluesky_streamdet.devices.runs import open_runs
+from bluesky_streamdet.devices.runs import run_starts
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 from bluesky_streamdet.local import TiledProcess, open_catalog
-from bluesky_streamdet.plans import RequiredMetadata
+from bluesky_streamdet.plans import RecordedValues, RequiredMetadata
 
 EMBEDDED, NONE = "embedded", "none"
 
@@ -53,6 +54,9 @@ class Beamline:
                 name: make_detector(name, one, self.parts.get(name)) for name, one in config.detectors.items()
             }
             self.devices = {name: make_device(name, one, self.parts) for name, one in config.devices.items()}
+            if config.record:
+                values = {key: self.devices[name] for key, name in config.record.items()}
+                self.RE.preprocessors.append(RecordedValues(values))
             self.plots = self._plots(stack)
             for part in self.parts.values():
                 if isinstance(part, SimulatedPart):
@@ -92,9 +96,10 @@ class Beamline:
     def _prepare_engine(self) -> None:
         config, engine = self.config, self.RE
         engine.md.update({"beamline": config.name, **config.metadata})
+        engine.preprocessors.append(telling_reasons(engine))
         if config.required_metadata:
             engine.md_validator = RequiredMetadata(config.required_metadata, config.required_metadata_but_not)
-        engine.subscribe(open_runs)
+        engine.subscribe(run_starts)
         if self.db is not None:
             engine.subscribe(LateWriter(self.db))
         if config.table:

@@ -46,13 +46,14 @@ class _Open(Section):
 class DetectorSection(_Open):
     """One detector of ours; the other keys are the device's keywords.
 
-    type: "stream", whose frames a service receives, or "xspress3". face: of ophyd, "classic", or of ophyd-async.
-    url: of its service. simulate: in place of `url`; then it is simulated on this machine, with a service of its own:
-    settings of a simulated detector, or those of the simulated SDK for an Xspress3. driver: what makes it take frames:
-    the control port of a simulated detector, or {class: package.module.Class, keyword: value, ...}.
+    type: "stream", whose frames a service receives, "xspress3", or "eiger", which is steered by SIMPLON at `simplon`.
+    face: of ophyd, "classic", or of ophyd-async. url: of its service. simulate: in place of `url`; then it is simulated
+    on this machine, with a service of its own: settings of a simulated detector, or those of the simulated SDK for an
+    Xspress3. driver: what makes it take frames: the control port of a simulated detector, or
+    {class: package.module.Class, keyword: value, ...}.
     """
 
-    type: Literal["stream", "xspress3"]
+    type: Literal["stream", "xspress3", "eiger"]
     face: Literal["classic", "async"] = "classic"
     url: str | None = None
     simulate: dict[str, Any] | None = None
@@ -64,6 +65,8 @@ class DetectorSection(_Open):
             raise ValueError("it needs either url, of its service, or simulate")
         if self.simulate is not None and self.driver is not None:
             raise ValueError("a simulated detector has a driver of its own")
+        if self.type == "eiger" and (self.simulate is not None or self.driver is not None):
+            raise ValueError("an eiger is steered by SIMPLON, at `simplon`; what is simulated is of type stream")
         return self
 
 
@@ -84,8 +87,9 @@ class BeamlineConfig(Section):
     lie; a temporary one, which goes with the session, when left out. frames: where the services write, for an embedded
     catalog to read. catalog: "embedded", a Tiled server on this machine that lives as long as the session; the URI of
     another; or "none". container: of the runs, in the catalog. metadata: in each run. required_metadata: what a run has
-    to say, as `plans.RequiredMetadata` has it. required_metadata_but_not: names of plans that need not. table: whether
-    each run prints one. progress: whether waits show bars. plots: live plots, by name.
+    to say, as `plans.RequiredMetadata` has it. required_metadata_but_not: names of plans that need not. record: devices
+    whose values each run says, by the keys under which it does. table: whether each run prints one. progress: whether
+    waits show bars. plots: live plots, by name.
     """
 
     name: str = "beamline"
@@ -96,6 +100,7 @@ class BeamlineConfig(Section):
     metadata: dict[str, Any] = {}
     required_metadata: dict[str, Any] | list[str] = {}
     required_metadata_but_not: list[str] = []
+    record: dict[str, str] = {}
     table: bool = True
     progress: bool = True
     detectors: dict[str, DetectorSection] = {}
@@ -109,6 +114,8 @@ class BeamlineConfig(Section):
             raise ValueError(f"{', '.join(twice)} stands there twice")
         if wrong := [one for one in names if not one.isidentifier()]:
             raise ValueError(f"{', '.join(wrong)} can be no name in Python")
+        if unknown := [one for one in self.record.values() if one not in self.devices]:
+            raise ValueError(f"record names {', '.join(unknown)}, which is no device")
         simulated = [name for name, one in self.detectors.items() if one.simulate is not None]
         for name, one in self.devices.items():
             if one.triggers is not None and one.triggers not in simulated:

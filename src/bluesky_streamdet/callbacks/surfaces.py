@@ -112,7 +112,9 @@ class Widget:
         from matplotlib import pyplot
 
         self.figure = pyplot.figure(figsize=size)
-        self.figure.show()
+        if not pyplot.isinteractive():
+            # Otherwise it is there already, and would be twice.
+            self.figure.show()
 
     def begin(self) -> None: ...
 

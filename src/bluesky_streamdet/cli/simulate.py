@@ -44,6 +44,9 @@ def simulate(
     shape: Annotated[str | None, typer.Option(help="ROWSxCOLUMNS; as the detector's if left out")] = None,
     dtype: Annotated[str | None, typer.Option(help="pixel type; the detector's if left out")] = None,
     compression: Annotated[str | None, typer.Option(help="bslz4 or none; the detector's if left out")] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, max=64, help="pictures of each frame, as of several thresholds")
+    ] = None,
     seed: Annotated[int, typer.Option(help="another seed, another crystal and other faults")] = 0,
     drop: Annotated[str | None, typer.Option(help=f"frames that never come: {FRAMES}")] = None,
     duplicate: Annotated[str | None, typer.Option(help="frames that come twice")] = None,
@@ -82,6 +85,7 @@ def simulate(
         shape=None if shape is None else pair_of(shape, "shape"),
         dtype=dtype,
         encoding=RAW if compression == "raw" else compression,
+        channels=channels,
         seed=seed,
         faults=faults,
         linger=LINGER,
@@ -108,7 +112,7 @@ def _run(settings: SimulatorSettings, job: Arm, loop: bool) -> None:
     with stopped_by_signal() as stop, simulator(settings) as running:
         detector, control = running.detector, running.control
         form = detector.pictures.format
-        what = f"{form.shape[0]}x{form.shape[1]} {np.dtype(form.dtype).name}, compression {form.encoding}"
+        what = f"{'x'.join(map(str, form.shape))} {np.dtype(form.dtype).name}, compression {form.encoding}"
         say(f"{settings.detector} ({DETECTORS[settings.detector].codec}) sends on {running.address}: {what}")
         if control is not None:
             say(f"control port: {control.address}")

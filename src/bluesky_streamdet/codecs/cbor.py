@@ -28,8 +28,8 @@ DEEPEST = 24
 """Levels of arrays, maps and tags in one another."""
 MOST_ITEMS = 100_000
 """Items of arrays and maps, and tags, of which anything is built."""
-MOST_SKIPPED = 1 << 20
-"""Items that are passed over; less than a second's work."""
+MOST_SKIPPED = 1 << 18
+"""Items that are passed over."""
 LONGEST_TEXT = 16 << 20
 """Bytes of a text."""
 LONGEST_KEY = 200

@@ -103,22 +103,16 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Where:
-    """Frames whose value `name` compares so with `value`, such as `laser_on == True`; not those that have none.
-
-    name: with dots for what is inside of another, such as "image_attributes.scan_index".
-    """
+    """Frames whose value `name` compares so with `value`, such as `laser_on == True`; not those that have none."""
 
     name: str
     comparison: str
     value: bool | float | str
 
     def wants(self, number: int, now: float, values: Mapping[str, Any]) -> bool:
-        found: Any = values
-        for step in self.name.split("."):
-            if not isinstance(found, Mapping) or step not in found:
-                return False
-            found = found[step]
+        if self.name not in values:
+            return False
         try:
-            return bool(COMPARISONS[self.comparison](found, self.value))
+            return bool(COMPARISONS[self.comparison](values[self.name], self.value))
         except TypeError:
             return False

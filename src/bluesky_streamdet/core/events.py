@@ -7,6 +7,7 @@ view of ZeroMQ's own memory). Only a transform or a viewer decodes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -83,7 +84,7 @@ class SeriesStart(msgspec.Struct):
     filename: what the stream proposes, unchecked; None or empty when it proposes nothing.
     frames: how many frames are announced, None when nobody said.
     metadata: settings of the detector, by the names of `core.metadata`; what has no name there is under its own.
-    save: False when the stream asks that nothing be written.
+    save: False when the stream asks that nothing be written. message: what said so, as it came, if it is kept.
     """
 
     series: str | None = None
@@ -92,6 +93,7 @@ class SeriesStart(msgspec.Struct):
     frames: int | None = None
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     save: bool = True
+    message: Sequence[Buffer] | None = None
 
 
 class Frame(msgspec.Struct, gc=False):
@@ -101,7 +103,8 @@ class Frame(msgspec.Struct, gc=False):
     received: when it was read from the socket, in ns since 1970 (UTC).
     detail: values of this frame alone, such as the detector's own times in ns.
     discard: the stream asks that this frame be shown and forwarded, but not written.
-    scalars: bytes of one `FrameFormat.record`; None when the format has no scalars.
+    scalars: bytes of one `FrameFormat.record`; None when the format has no scalars. message: the parts of the whole
+    message, as they came, if they are kept; empty when another event has those that say it.
     """
 
     number: int
@@ -113,17 +116,19 @@ class Frame(msgspec.Struct, gc=False):
     detail: dict[str, Any] | None = None
     discard: bool = False
     scalars: Buffer | None = None
+    message: Sequence[Buffer] | None = None
 
 
 class SeriesEnd(msgspec.Struct):
     """The detector says that a series is over. Frames of it may still come.
 
-    error: why it had to end before its time; empty when all is well.
+    error: why it had to end before its time; empty when all is well. message: what said so, as it came, if it is kept.
     """
 
     series: str | None = None
     position: int | None = None
     error: str = ""
+    message: Sequence[Buffer] | None = None
 
 
 Event = SeriesStart | Frame | SeriesEnd

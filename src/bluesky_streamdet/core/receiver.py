@@ -274,7 +274,7 @@ class Receiver:
         first, due, position = series.frames.first, series.frames.next, end.position
         if differ(end.series, series.key) or (position is not None and first is not None and position < first):
             return  # The late end of a series that closed.
-        series.end_seen = True
+        series.end_seen, series.end_message = True, end.message
         series.fault = series.fault or end.error
         if position is not None and (due is None or position >= due):
             self._end_before(position, series)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
 import numpy as np
+from typing_extensions import Buffer
 
 from bluesky_streamdet.core.events import SeriesStart
 from bluesky_streamdet.core.ledger import LISTED_RANGES, Ledger
@@ -76,8 +78,8 @@ class Series:
     """The account of one series while it lives.
 
     key: the detector's own name of it, as its frames repeat it. end_position: of the message that its frames end
-    before, be it its end or the next header. promised: somebody said, at the end, how many frames there are. fault: why
-    the detector had to end it before its time.
+    before, be it its end or the next header. end_message: what said the end, if it is kept. promised: somebody said,
+    at the end, how many frames there are. fault: why the detector had to end it before its time.
     """
 
     order: Order
@@ -87,6 +89,7 @@ class Series:
     ledger: Ledger = field(default_factory=Ledger)
     end_position: int | None = None
     end_seen: bool = False
+    end_message: Sequence[Buffer] | None = None
     promised: bool = False
     reason: str = ""
     fault: str = ""

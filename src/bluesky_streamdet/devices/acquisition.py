@@ -24,7 +24,7 @@ from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.arming import arm, status_of
 from bluesky_streamdet.devices.drivers import UNLIMITED, counts_triggers, follow, options_of
 from bluesky_streamdet.devices.runfile import RunFile, expected_layout
-from bluesky_streamdet.devices.runs import open_runs
+from bluesky_streamdet.devices.runs import run_starts
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.waiting import FrameWait
 from bluesky_streamdet.devices.watch import Client, PendingFrames, SeriesWatch
@@ -284,7 +284,7 @@ class Acquisition:
 
     def _tell_of_run(self, file: RunFile) -> None:
         """Have the file say of which run it is, which is opened after the device is staged, mostly."""
-        start = open_runs.of(self._name) if self._client is not None and not file.knows_run else None
+        start = run_starts.of(self._name) if self._client is not None and not file.knows_run else None
         if self._client is None or start is None:
             return
         file.knows_run = True

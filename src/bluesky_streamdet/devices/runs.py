@@ -1,7 +1,7 @@
 """The runs that are open in this process: what their start documents say goes into the files of detectors.
 
-    from bluesky_streamdet.devices.runs import open_runs
-    RE.subscribe(open_runs)
+    from bluesky_streamdet.devices.runs import run_starts
+    RE.subscribe(run_starts)
 
 A device is staged before its run is opened, mostly, and sees no documents. So it looks here when it takes frames.
 """
@@ -20,7 +20,7 @@ LARGEST = 512 << 10
 LEFT_OUT = "left_out"
 
 
-class OpenRuns:
+class RunStarts:
     """Keeps the start documents of runs until they are over. Subscribe it to the RunEngine."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class OpenRuns:
         return _bounded(start) if start is not None else None
 
 
-open_runs = OpenRuns()
+run_starts = RunStarts()
 """Where every device looks."""
 
 

@@ -7,14 +7,13 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
-from ophyd import Component, Device, Signal
+from ophyd import Component, Device, Kind, Signal
 from ophyd.status import DeviceStatus
 
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 from bluesky_streamdet.plans import GridRow
-
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +156,7 @@ class SimulatedStage(_Flying):
 class SimulatedRotation(_Flying):
     """Turns, and gives triggers, as a `SimulatedStage` does along a row. It can be set to an angle, too."""
 
-    angle = Component(Signal, value=0.0)
+    angle = Component(Signal, value=0.0, kind=Kind.hinted)
 
     @property
     def _axis(self) -> Signal:
@@ -170,7 +169,7 @@ class SimulatedRotation(_Flying):
 
     @property
     def position(self) -> float:
-        return float(self.angle.get())
+        return cast("float", self.angle.get())
 
 
 def _done(stage: Device) -> DeviceStatus:

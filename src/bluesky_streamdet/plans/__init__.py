@@ -13,12 +13,14 @@ with extra("bluesky", "Plans"):
     from bluesky_streamdet.plans.flying import announce_until_complete, fly
     from bluesky_streamdet.plans.metadata import RequiredMetadata
     from bluesky_streamdet.plans.raster import Grid, GridRow, raster
+    from bluesky_streamdet.plans.recorded import RecordedValues
     from bluesky_streamdet.plans.series import time_series
     from bluesky_streamdet.plans.tomography import tomography
 
 __all__ = [
     "Grid",
     "GridRow",
+    "RecordedValues",
     "RequiredMetadata",
     "announce_until_complete",
     "burst_scan",

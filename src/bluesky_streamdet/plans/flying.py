@@ -115,6 +115,11 @@ def announce_while(
         yield from bps.collect(*detectors, name=stream_name)
 
 
+def fail_with(detectors: Sequence[Any]) -> MsgGenerator:
+    """Have the plan fail as soon as one of the detectors does, which fly while it waits for something else."""
+    yield from bps.complete_all(*detectors, group=short_uid(label="frames"), wait=False)
+
+
 def is_simulated() -> Generator[Msg, Any, bool]:
     """Whether nobody carries the messages out, as with `summarize_plan`, which then would wait for ever.
 

@@ -8,7 +8,7 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Flyable, Readable
 from bluesky.utils import plan
 
-from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, announce_while, prepare_all
+from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, announce_while, fail_with, prepare_all
 
 
 class GridRow(NamedTuple):
@@ -64,7 +64,7 @@ def raster(
 
     The detectors fly through the whole grid at once, and their frames are announced while they come; where the stage
     was at each trigger is in the stream "positions". The plan may be paused and resumed: a row that has begun is
-    finished meanwhile.
+    finished meanwhile. From one row to the next it may take no longer than the detectors' margin.
 
     Parameters
     ----------
@@ -115,6 +115,7 @@ def raster(
         yield from bps.declare_stream(*detectors, name=stream_name, collect=True)
         yield from bps.declare_stream(flyer, name="positions", collect=True)
         yield from bps.kickoff_all(*detectors, wait=True)
+        yield from fail_with(detectors)
         # From here on nothing but a row is repeated after a pause.
         yield from bps.checkpoint()
         for row in grid.rows_in_order(exposure + overhead):

@@ -10,7 +10,7 @@ from bluesky.utils import plan
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.plans.bursts import set_exposure
-from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, prepare_all
+from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, fail_with, prepare_all
 from bluesky_streamdet.plans.raster import GridRow, fly_row, spread
 
 
@@ -175,6 +175,7 @@ def _turned_without_stop(
         yield from bps.declare_stream(*detectors, name="primary", collect=True)
         yield from bps.declare_stream(rotation, name="positions", collect=True)
         yield from bps.kickoff_all(*detectors, wait=True)
+        yield from fail_with(detectors)
         # From here on nothing but the turn is repeated after a pause.
         yield from bps.checkpoint()
         yield from fly_row(detectors, rotation, row, "primary", flush_period)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.codecs.codec import Encoder, Message
@@ -29,8 +30,10 @@ ENDING = 1.0
 TURNING_ROUND = 5.0
 """Seconds that `arm` waits for a series whose frames are all out to send its end."""
 
-WITH_TABLES = frozenset({"dectris_v1"})
+WITH_TABLES = frozenset({"dectris_v1", "dectris_v2"})
 """Codecs whose header carries flat field and pixel mask; in JSON they would take 20 MB."""
+WITH_CHANNELS = frozenset({"dectris_v2"})
+"""Codecs whose frames may be of several thresholds, which their header names."""
 
 Pause = Callable[[threading.Event, float], bool]
 """Wait so many seconds, or until the event is set; returns whether it is."""
@@ -215,6 +218,8 @@ class SimulatedDetector:
         metadata |= {"nimages": job.frames, "ntrigger": job.triggers}
         if self._codec in WITH_TABLES:
             metadata |= pictures.panel.tables()
+        if self._codec in WITH_CHANNELS:
+            metadata |= _thresholds(pictures.channels, metadata["photon_energy"])
         return SeriesStart(series, None, job.filename, job.total, metadata)
 
     def _await_trigger(self, job: Arm, trigger: int, armed: float) -> float | None:
@@ -261,14 +266,14 @@ class SimulatedDetector:
         start = round(1e9 * (number % job.frames) * job.frame_period)
         length = round(1e9 * job.exposure)
         detail = {"start_time": start, "stop_time": start + length, "real_time": length}
-        payload = self.pictures.payload(number)
-        frame = Frame(number, None, str(self._series), form, (payload,), 0, detail)
+        payload = tuple(self.pictures.payload(number, channel) for channel in range(self.pictures.channels))
+        frame = Frame(number, None, str(self._series), form, payload, 0, detail)
         message = self._encoder.frame(frame)
         followed = (number + 1) % job.frames != 0
         if not self._send_all(self._network.frame(number, message, self._clock(), followed=followed)):
             self._network.tally.note("unsent", number)
         self._total_frames += 1
-        self._total_bytes += len(payload)
+        self._total_bytes += sum(map(len, payload))
 
     def _sleep_until(self, due: float) -> bool:
         """Wait until the clock says `due`, and send what was delayed meanwhile. False when the series is to end."""
@@ -298,3 +303,10 @@ class SimulatedDetector:
             timeout, tries = SLICE, tries + 1
         self._waiting = False
         return True
+
+
+def _thresholds(count: int, photon_energy: float) -> dict[str, Any]:
+    """Names and energies, in eV, of the thresholds; one alone is at half the photon energy."""
+    energies = [photon_energy * (number + 1) / (count + 1) for number in range(count)]
+    names = [f"threshold_{number + 1}" for number in range(count)]
+    return {"channels": names, "threshold_energy": energies if count > 1 else energies[0]}

@@ -36,6 +36,7 @@ class Pictures:
 
     shape: (rows, columns), at least 16 columns. dtype: name of an integer type, such as "uint32". encoding: a key of
     `pixels.ENCODERS`; None for the usual one. seed: another crystal for each. variants: how many readouts are made.
+    channels: how many pictures make a frame; with more than one it is (channels, rows, columns), a part each.
     Raises `ConfigError` for a picture that can't be made.
     """
 
@@ -46,6 +47,7 @@ class Pictures:
         encoding: str | None = None,
         seed: int = 0,
         variants: int | None = None,
+        channels: int = 1,
     ) -> None:
         if dtype not in DTYPES or np.dtype(dtype).kind not in "iu":
             raise ConfigError(
@@ -62,12 +64,15 @@ class Pictures:
         except ValueError as error:
             raise ConfigError(f"Pictures of {shape[0]}x{shape[1]} pixels are too small: {error}.") from error
         kind = np.dtype(DTYPES[dtype])
-        self.format = FrameFormat(shape, kind.str, encoding or bslz4.usual(), shape)
+        one = FrameFormat(shape, kind.str, encoding or bslz4.usual(), shape)
+        self.channels = channels
+        whole = (channels, *shape)
+        self.format = one if channels == 1 else FrameFormat(whole, one.dtype, one.encoding, (1, *shape))
         self.geometry = Geometry(shape)
         random = np.random.default_rng(seed)
         self.panel = Panel(shape, kind, random, mono12p.MOST if encoding == MONO12P else int(np.iinfo(kind).max))
         count = variants or max(FEWEST_VARIANTS, min(MOST_VARIANTS, BANK_PIXELS // math.prod(shape)))
-        self._bank = [_Variant(image, self.format, self._stamp.band) for image in self._readouts(count, random)]
+        self._bank = [_Variant(image, one, self._stamp.band) for image in self._readouts(count, random)]
         # The crystal swings to and fro, so that it never jumps.
         self._order = [*range(count), *range(count - 2, 0, -1)]
 
@@ -77,25 +82,29 @@ class Pictures:
         return [self.panel.readout(still + spots, random) for spots in shining]
 
     def frame(self, number: int) -> NDArray[Any]:
-        """The pixels of frame `number`, as they are sent: (rows, columns), of the format's dtype."""
-        image = self._variant(number).image()
+        """The pixels of frame `number`, as they are sent: of the format's shape and dtype."""
+        images = [self._image(number, channel) for channel in range(self.channels)]
+        return images[0] if self.channels == 1 else np.stack(images)
+
+    def _image(self, number: int, channel: int) -> NDArray[Any]:
+        image = self._variant(number + channel).image()
         self._stamp.write(image[self._stamp.band], number)
         return image
 
-    def payload(self, number: int) -> bytes:
-        """The pixels of frame `number`, encoded."""
+    def payload(self, number: int, channel: int = 0) -> bytes:
+        """The pixels of one channel of frame `number`, encoded."""
         if self.format.encoding not in STAMPED:
-            return pixels.ENCODERS[self.format.encoding](self.frame(number))
-        variant = self._variant(number)
+            return pixels.ENCODERS[self.format.encoding](self._image(number, channel))
+        variant = self._variant(number + channel)
         region = variant.region.copy()
-        columns = self.format.shape[1]
+        columns = self.format.shape[-1]
         band = region[variant.offset :][: (self._stamp.band.stop - self._stamp.band.start) * columns]
         self._stamp.write(band.reshape(-1, columns), number)
         return variant.with_region(region)
 
     def number_of(self, picture: NDArray[Any]) -> int:
         """Which frame `picture` is, by its stamp."""
-        return self._stamp.read(picture)
+        return self._stamp.read(picture.reshape(-1, *picture.shape[-2:])[0])
 
     def _variant(self, number: int) -> _Variant:
         return self._bank[self._order[number % len(self._order)]]

@@ -11,7 +11,7 @@ import msgspec
 from bluesky_streamdet.catalog import DETECTORS, DetectorRow, endpoints_of
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.sim.control import ControlPort
-from bluesky_streamdet.sim.detector import SimulatedDetector
+from bluesky_streamdet.sim.detector import WITH_CHANNELS, SimulatedDetector
 from bluesky_streamdet.sim.faults import Faults
 from bluesky_streamdet.sim.modules import ModuleSender
 from bluesky_streamdet.sim.picture import Pictures
@@ -24,8 +24,8 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     detector: key of `catalog.DETECTORS`, which says the wire format and the socket. endpoint: where it sends; port 0
     for any that is free; the detector's usual port on loopback when None. Further modules send on the ports that follow
     it. bind: whether receivers connect to it. control: endpoint of the control port, None for none. shape: (rows,
-    columns). dtype, encoding, seed: see `Pictures`; what is None is as the catalog says. linger: seconds that messages
-    on their way may take when it ends.
+    columns). dtype, encoding, channels, seed: see `Pictures`; what is None is as the catalog says. linger: seconds that
+    messages on their way may take when it ends.
     """
 
     detector: str = "eiger"
@@ -35,6 +35,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     shape: tuple[int, int] | None = None
     dtype: str | None = None
     encoding: str | None = None
+    channels: int | None = None
     seed: int = 0
     faults: Faults = Faults()
     linger: float = LINGER
@@ -70,7 +71,10 @@ def simulator(settings: SimulatorSettings) -> Iterator[Simulator]:
         shape, dtype = settings.shape or usual.shape, settings.dtype or usual.dtype
         if shape[0] % row.modules:
             raise ConfigError(f"{shape[0]} rows can't be shared by {row.modules} modules.")
-        pictures = Pictures(shape, dtype, settings.encoding or usual.encoding, settings.seed)
+        channels = settings.channels or usual.channels
+        if channels > 1 and row.codec not in WITH_CHANNELS:
+            raise ConfigError(f"{settings.detector} can't send {channels} channels.", "Take eiger-stream2.")
+        pictures = Pictures(shape, dtype, settings.encoding or usual.encoding, settings.seed, channels=channels)
         with SimulatedDetector(sender, pictures, row.codec, settings.faults, row.modules) as detector:
             if settings.control is None:
                 yield Simulator(detector, None)

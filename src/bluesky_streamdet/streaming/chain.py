@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from bluesky_streamdet.catalog import TransformRow, transform
+from bluesky_streamdet.catalog import TRANSFORMS, TransformRow
 from bluesky_streamdet.core.errors import ConfigError, MalformedMessage, StreamdetError
 from bluesky_streamdet.core.events import SeriesStart
 from bluesky_streamdet.streaming import arrays
@@ -49,7 +49,7 @@ def arguments_of(row: TransformRow) -> dict[str, Argument]:
     try:
         _, *parameters = inspect.signature(row.function, eval_str=True).parameters.values()
     except (NameError, TypeError, ValueError) as error:
-        raise ConfigError(f"its function {row.function!r} can't be configured: {error}") from error
+        raise ConfigError(f"The function {row.function!r} can't be configured: {error}.") from error
     return {one.name: _argument(one) for one in parameters}
 
 
@@ -62,7 +62,7 @@ def _argument(parameter: inspect.Parameter) -> Argument:
         adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
         return Argument(parameter.name, required, adapter)
     # NDArray[np.float32] is np.ndarray[shape, np.dtype[np.float32]].
-    element = (get_args(get_args(array)[1]) or (Any,))[0] if len(get_args(array)) > 1 else Any
+    element: Any = (get_args(get_args(array)[1]) or (Any,))[0] if len(get_args(array)) > 1 else Any
     dtype = element if isinstance(element, type) and issubclass(element, np.generic) else None
     return Argument(parameter.name, required, TypeAdapter(str), array=True, dtype=dtype)
 
@@ -74,8 +74,10 @@ def _checked(value: Any) -> dict[str, dict[str, Any]]:
         raise ValueError("a step is a name, or one name with its settings, such as {rotate: {quarter_turns: -1}}")
     ((name, told),) = step.items()
     told = {} if told is None else told
+    if name not in TRANSFORMS:
+        raise ValueError(f"there is no transform {name!r}; allowed: {', '.join(TRANSFORMS)}")
     try:
-        known = arguments_of(transform(str(name)))
+        known = arguments_of(TRANSFORMS[name])
     except ConfigError as error:
         raise ValueError(str(error)) from error
     if not isinstance(told, dict):
@@ -188,7 +190,7 @@ class Chain:
 
 
 def _loaded(name: str, told: Mapping[str, Any]) -> _Loaded:
-    row = transform(name)
+    row = TRANSFORMS[name]
     known = arguments_of(row)
     values: dict[str, Any] = {}
     for key, value in told.items():

@@ -12,11 +12,18 @@ from bluesky_streamdet.catalog import CODECS, OUTPUTS
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Limits
 from bluesky_streamdet.streaming.chain import Step
+from bluesky_streamdet.streaming.sending import SendConfig
 from bluesky_streamdet.transforms import bslz4
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+def _checked_address(address: str) -> str:
+    if not address.startswith(("tcp://", "ipc://", "inproc://")):
+        raise ValueError(f"{address!r} is no ZeroMQ address; write it as tcp://HOST:PORT")
+    return address
 
 
 class SourceConfig(Section):
@@ -36,17 +43,16 @@ class SourceConfig(Section):
     @field_validator("endpoints")
     @classmethod
     def _are_addresses(cls, endpoints: list[str]) -> list[str]:
-        for endpoint in endpoints:
-            if not endpoint.startswith(("tcp://", "ipc://", "inproc://")):
-                raise ValueError(f"{endpoint!r} is no ZeroMQ address; write it as tcp://HOST:PORT")
-        return endpoints
+        return [_checked_address(endpoint) for endpoint in endpoints]
 
 
 class OutputConfig(Section):
-    """One port of the fan-out: every frame, as it came, to whoever is connected.
+    """One port of the fan-out: frames, as they came, to whoever is connected.
 
-    overflow: what happens to frames that its clients don't take: "drop" drops the newest and counts them, "block"
-    pushes back to the detector, "wait" does so while a client is connected, and drops while none is.
+    connect: whether the client is bound at the address; otherwise this is. send: which frames, all unless given.
+    overflow: what happens to frames that its clients don't take: "drop-newest" and "drop-oldest" drop and count one,
+    "latest" keeps only the newest, "block" pushes back to the detector, "wait" does so while a client is connected, and
+    drops while none is.
     queue, queue_bytes: how many wait in front of the socket, in frames and bytes.
     encoder: what it sends, a key of `catalog.OUTPUTS`; empty for what suits the detector: the standard format, or the
     one of spectra with scalars. Two of them are for older receivers of an Xspress3, which unpickle what they get.
@@ -55,10 +61,17 @@ class OutputConfig(Section):
     name: str = Field(default="stream", pattern=r"^[A-Za-z0-9_-]+$")
     address: str = "tcp://127.0.0.1:23000"
     kind: Literal["push", "pub"] = "push"
-    overflow: Literal["drop", "block", "wait"] = "drop"
+    connect: bool = False
+    send: SendConfig | None = None
+    overflow: Literal["drop-newest", "drop-oldest", "latest", "block", "wait"] = "drop-newest"
     queue: int = Field(default=100, ge=1)
     queue_bytes: int = Field(default=32 << 20, ge=1)
     encoder: str = ""
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        return _checked_address(address)
 
     @field_validator("encoder")
     @classmethod
@@ -139,6 +152,22 @@ class PlaneConfig(Section):
         return True
 
     @property
+    def has_messages(self) -> bool:
+        """Whether each frame comes in one message, which could be handed on."""
+        return False
+
+    @property
+    def hands_messages_on(self) -> bool:
+        """Whether an output sends messages as they came."""
+        return any(one.encoder and OUTPUTS[one.encoder].verbatim for one in self.outputs)
+
+    @model_validator(mode="after")
+    def _hands_on_only_what_there_is(self) -> Self:
+        if self.hands_messages_on and not self.has_messages:
+            raise ValueError("encoder as-received is for detectors that send each frame as one message")
+        return self
+
+    @property
     def usual_output(self) -> str:
         """Key in `catalog.OUTPUTS` of what suits the detector: a format that has a place for all of its numbers."""
         return "xspress3"
@@ -174,6 +203,10 @@ class DataPlaneConfig(PlaneConfig):
     @property
     def announced(self) -> bool:
         return CODECS[self.codec].announced
+
+    @property
+    def has_messages(self) -> bool:
+        return not (self.source.modules or CODECS[self.codec].loose)
 
     @property
     def usual_output(self) -> str:

@@ -2,13 +2,16 @@
 
 Each output has its own queue and its own overflow rule, and none holds up another: it drops and counts, unless it is
 told to block. What libzmq's PUB drops inside can't be counted; so a PUB output uses an XPUB that refuses rather than
-drops, and keeps queue and count in front of it. At every moment, in frames: seen = sent + queued + dropped.
+drops, and keeps queue and count in front of it. At every moment, in frames: seen = skipped + sent + queued + dropped.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 import zmq
@@ -30,6 +33,8 @@ MOST_ANNOUNCEMENTS = 100
 """Headers and ends that may wait, beside the frames, for a client that never reads."""
 LARGEST_TABLE = 1000
 """Elements of an array in a header that is forwarded; flat fields and pixel masks are in the file."""
+SPAN = 1.0
+"""Seconds over which rates are taken."""
 PUB_RETRY = 5
 """Milliseconds between tries of a PUB output that blocks, as nothing tells when its clients have room again."""
 
@@ -37,23 +42,37 @@ NOBODY = "nobody connected"
 LEFT = "client left"
 OVERFLOW = "queue full"
 ABORTED = "aborted"
+EARLIER = "came before this output"
+"""It hands messages on, and that of the frame was not kept."""
+
+NOTHING: Mapping[str, Any] = {}
 
 
 class Output:
     """One port. Raises `AddressTaken` when it can't be bound.
 
     What waits is encoded when it is sent, so that messages are numbered as clients get them. usual: key in
-    `catalog.OUTPUTS` of what it sends when the configuration does not say.
+    `catalog.OUTPUTS` of what it sends when the configuration does not say. clock: seconds, monotonic.
     """
 
-    def __init__(self, config: OutputConfig, context: zmq.Context[zmq.Socket[bytes]], usual: str = "stins") -> None:
+    def __init__(
+        self,
+        config: OutputConfig,
+        context: zmq.Context[zmq.Socket[bytes]],
+        usual: str = "stins",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.config = config
-        self.seen = self.sent = 0
+        self.seen = self.skipped = self.sent = 0
+        self._clock = clock
+        self._rule = config.send.rule() if config.send is not None else None
+        self._rate = Rate(clock)
+        self._most = 1 if config.overflow == "latest" else config.queue
         self.dropped: Counter[str] = Counter()
         self._clients = _Clients(context, config)
         self._socket = self._clients.socket
         form = OUTPUTS[config.encoder or usual]
-        self._encoder, self._loose = form.encoder(), form.loose
+        self._encoder, self._loose, self._verbatim = form.encoder(), form.loose, form.verbatim
         self._queue: deque[tuple[Event, int]] = deque()
         self._queued_frames = self._queued_bytes = 0
         self._message: Message | None = None  # the first in the queue, encoded, when the socket has refused it
@@ -61,7 +80,7 @@ class Output:
         self._header: SeriesStart | None = None
         self._announced = False
         try:
-            open_socket(self._socket, config.address, bind=True)
+            open_socket(self._socket, config.address, bind=not config.connect)
         except BaseException:
             self.close()
             raise
@@ -84,7 +103,7 @@ class Output:
 
     @property
     def _full(self) -> bool:
-        return self._queued_frames >= self.config.queue or self._queued_bytes >= self.config.queue_bytes
+        return self._queued_frames >= self._most or self._queued_bytes >= self.config.queue_bytes
 
     @property
     def _too_many_announcements(self) -> bool:
@@ -104,8 +123,15 @@ class Output:
             self._announced = False
 
     def send(self, frames: list[Frame]) -> None:
-        """Send the frames, or queue them, or drop and count them."""
+        """Send those of the frames that the rule wants, or queue them, or drop and count them."""
         self.seen += len(frames)
+        if self._rule is not None:
+            before, now, rule = len(frames), self._clock(), self._rule
+            frames = [frame for frame in frames if rule.wants(frame.number, now, frame.detail or NOTHING)]
+            self.skipped += before - len(frames)
+        if self._verbatim and any(frame.message is None for frame in frames):
+            self.dropped[EARLIER] += sum(frame.message is None for frame in frames)
+            frames = [frame for frame in frames if frame.message is not None]
         if not self._look() and not self._blocks:
             self.dropped[NOBODY] += len(frames)
             return
@@ -113,10 +139,28 @@ class Output:
         for frame in frames:
             if self._full and not self._blocks:
                 self.flush()
-                if self._full:
+                if self._full and not self._make_room():
                     self.dropped[OVERFLOW] += 1
                     continue
             self._offer(frame, payload_bytes(frame))
+
+    def _make_room(self) -> bool:
+        """Drop the oldest frames for a newer one, if that is the rule. False when there is no room all the same."""
+        if self.config.overflow not in {"drop-oldest", "latest"}:
+            return False
+        kept: deque[tuple[Event, int]] = deque()
+        while self._queue and self._full:
+            event, nbytes = self._queue.popleft()
+            if not nbytes or (self._cut and not kept):
+                kept.append((event, nbytes))  # An announcement, or a frame of which some messages have gone.
+                continue
+            if not kept:
+                self._message = None
+            self.dropped[OVERFLOW] += 1
+            self._queued_frames -= 1
+            self._queued_bytes -= nbytes
+        self._queue.extendleft(reversed(kept))
+        return not self._full
 
     def end(self, end: SeriesEnd) -> None:
         """Announce the end of the series."""
@@ -153,10 +197,12 @@ class Output:
             kind=self.config.kind,
             clients=self._clients.now,
             seen=self.seen,
+            skipped=self.skipped,
             queued=self._queued_frames,
             queued_bytes=self._queued_bytes,
             sent=self.sent,
             dropped=dict(+self.dropped),
+            frames_per_second=self._rate(self.sent),
         )
 
     def close(self, linger: int = 0) -> None:
@@ -253,6 +299,22 @@ class Output:
         self._drop(reason)
         self._queue.clear()
         self._announced = False
+
+
+class Rate:
+    """How fast a count grows, over the last second or so."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since, self._count, self._rate = clock(), 0, 0.0
+
+    def __call__(self, count: int) -> float:
+        """Per second."""
+        passed = self._clock() - self._since
+        if passed >= SPAN:
+            self._rate = (count - self._count) / passed
+            self._since, self._count = self._clock(), count
+        return self._rate
 
 
 class _Clients:

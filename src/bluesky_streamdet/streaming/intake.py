@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import zmq
+from typing_extensions import Buffer
 
 from bluesky_streamdet.codecs.codec import Decoder
 from bluesky_streamdet.core.assemble import Assembler
@@ -90,7 +91,8 @@ class Intake(Protocol):
 class StreamIntake:
     """The messages of a detector's sockets, decoded, and put together where each socket carries a module's part.
 
-    decoder: makes one. Raises `AddressTaken` or `ConfigError`.
+    decoder: makes one. keeps_messages: whether events carry the message that they came in, for outputs that hand it on.
+    Raises `AddressTaken` or `ConfigError`.
     """
 
     patience = math.inf
@@ -100,6 +102,7 @@ class StreamIntake:
     def __init__(
         self, config: SourceConfig, decoder: Callable[[], Decoder], context: zmq.Context[zmq.Socket[bytes]]
     ) -> None:
+        self.keeps_messages = False
         self._source = Source(config, context)
         modules = len(config.endpoints) if config.modules else 1
         self._assembler = Assembler(modules, PARTS_BYTES) if modules > 1 else None
@@ -125,10 +128,14 @@ class StreamIntake:
         for parts in self._source.take(lane, BATCH, BATCH_BYTES):
             took = True
             try:
-                events += decode(parts, received())
+                decoded = decode(parts, received())
             except MalformedMessage as error:
                 yield Taken(events, error)
                 events = list(error.events)
+                continue
+            if self.keeps_messages:
+                keep(decoded, parts)
+            events += decoded
         if took:
             yield Taken(events)
 
@@ -166,3 +173,9 @@ class StreamIntake:
 
     def close(self) -> None:
         self._source.close()
+
+
+def keep(events: Sequence[Event], message: Sequence[Buffer]) -> None:
+    """Have the first event of a message carry it; the others nothing, so that it is handed on once."""
+    for event in events:
+        event.message, message = message, ()

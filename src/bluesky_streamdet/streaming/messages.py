@@ -104,10 +104,13 @@ class OutputReport(Model):
     kind: Literal["push", "pub"]
     clients: int = 0
     seen: int = 0
+    skipped: int = 0
+    """Left out by the rule of the output."""
     queued: int = 0
     queued_bytes: int = 0
     sent: int = 0
     dropped: dict[str, int] = {}
+    frames_per_second: float = 0.0
 
 
 class SourceReport(Model):

@@ -49,6 +49,7 @@ def open_stream(config: DataPlaneConfig, context: zmq.Context[zmq.Socket[bytes]]
     """The intake of a detector that sends. Raises `AddressTaken`, `ConfigError` or `MissingLibrary`."""
     chain = Chain(config.transforms)
     source = StreamIntake(config.source, CODECS[config.codec].decoder, context)
+    source.keeps_messages = config.hands_messages_on
     return Transforming(source, chain, config.compress, config.workers, context)
 
 
@@ -280,6 +281,7 @@ class Pipeline:
             series.ledger.expected,
             announced.metadata,
             announced.save,
+            announced.message,
         )
         for output in self.outputs:
             output.start(announced)
@@ -310,7 +312,7 @@ class Pipeline:
         self.writer.finish(action.series)
         self._account(before)
         for output in self.outputs:
-            output.end(SeriesEnd(action.series.key, error=action.series.fault))
+            output.end(SeriesEnd(action.series.key, error=action.series.fault, message=action.series.end_message))
         self.last, self.failure = self.writer.report(), self.writer.failure
         self.writer = None
         self._dirty_since = None

@@ -93,7 +93,7 @@ def _blocks(view: memoryview, nbytes: int) -> Iterator[tuple[memoryview, int, bo
             raise _of_another_length(size)
         (length,) = BLOCK.unpack_from(view, position)
         position += BLOCK.size + length
-        if position > size:
+        if length == 0 or position > size:
             raise _of_another_length(size)
         wanted = min(block, nbytes - start)
         yield view[position - length : position], wanted, length != wanted

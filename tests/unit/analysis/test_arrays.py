@@ -144,6 +144,17 @@ def test_images() -> None:
     assert found[2, 1].values.tolist() == run["primary"]["eiger"].read()[2, 1].tolist()
 
 
+def test_of_several_detectors_the_one_that_has_such_frames() -> None:
+    spectrum, image = of_xspress3(4), eiger("det2")  # whose name begins as the other's
+    values = {**spectrum, **image}
+    keys = {**spectrum.metadata["data_keys"], **image.metadata["data_keys"]}
+    said = spectrum.metadata["configuration"]["det"]["data"]
+    run = CatalogRun({}, primary=CatalogStream(values, keys, {"det": said}))
+    assert (spectra(run).name, images(run).name) == ("det", "det2")
+    assert list(maps(run, correction="none")) == ["Fe"]
+    assert images(run, "det").dims == ("event", "channel", "bin")
+
+
 def test_what_is_not_there_is_said(raster: CatalogRun) -> None:
     both = CatalogRun({}, primary=CatalogStream({**eiger("one"), **eiger("two")}, {}))
     for wrong, words in (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import bluesky.plans as bp
 import pytest
 from bluesky import RunEngine
+from bluesky.utils import RunEngineInterrupted
 
 from bluesky_streamdet.beamline import Beamline, BeamlineConfig
 from bluesky_streamdet.beamline.catalog import LateCatalog
@@ -65,11 +67,13 @@ def test_what_there_is(RE: RunEngine, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_metadata_of_each_run(RE: RunEngine, tmp_path: Path) -> None:
     values = {"name": "X01", "metadata": {"facility": "here"}, "required_metadata": ["sample"]}
     devices = {"motor": {"class": "ophyd.sim.SynAxis"}}
-    axis = made(RE, tmp_path, devices=devices, **values).devices["motor"]
+    axis = made(RE, tmp_path, devices=devices, record={"angle": "motor"}, **values).devices["motor"]
+    axis.set(2.5)
     documents = Documents()
     RE(bp.count([axis]), documents, sample="LaB6")
     start = documents.of("start")[0]
     assert (start["beamline"], start["facility"], start["sample"]) == ("X01", "here", "LaB6")
+    assert start["angle"] == 2.5
 
 
 @pytest.mark.allow_error_log
@@ -79,6 +83,23 @@ def test_plans_that_need_not_say_anything(RE: RunEngine, tmp_path: Path) -> None
     RE(bp.count([axis]))
     with pytest.raises(ConfigError, match="'sample' is missing"):
         RE(bp.scan([], axis, 0, 1, 2))
+
+
+@pytest.mark.allow_error_log
+@pytest.mark.parametrize(("reason", "status"), [("wrong sample", "abort"), ("", "success")])
+def test_why_a_run_was_aborted(RE: RunEngine, tmp_path: Path, reason: str, status: str) -> None:
+    axis = made(RE, tmp_path, devices={"motor": {"class": "ophyd.sim.SynAxis"}}).devices["motor"]
+    documents, asking = Documents(), threading.Thread(target=RE.request_pause)
+
+    def pause(name: str, document: Any) -> None:
+        if name == "event" and asking.ident is None:
+            asking.start()
+
+    with pytest.raises(RunEngineInterrupted):
+        RE(bp.count([axis], 100, delay=0.01), [documents, pause])
+    asking.join()
+    RE.abort(reason) if reason else RE.stop()
+    assert (documents.stop["exit_status"], documents.stop["reason"]) == (status, reason)
 
 
 @pytest.mark.parametrize(

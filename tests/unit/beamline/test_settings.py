@@ -41,11 +41,12 @@ def test_an_empty_file(tmp_path: Path) -> None:
         (DETECTOR, "line 2.*it needs either url, of its service, or simulate"),
         (DETECTOR + "    url: a\n    simulate: {}\n", "it needs either url"),
         (DETECTOR + "    simulate: {}\n    driver: a\n", "a simulated detector has a driver of its own"),
-        ("detectors: {a: {type: camera, url: b}}", "allowed: 'stream' or 'xspress3'"),
+        ("detectors: {a: {type: camera, url: b}}", "allowed: 'stream', 'xspress3' or 'eiger'"),
         ("devices: {a-b: {class: ophyd.sim.SynAxis}}", "a-b can be no name in Python"),
         ("devices: {a: {class: SynAxis}}", "SynAxis"),
         ("devices: {a: {class: b.C, triggers: x}}", "a triggers x, which is no simulated detector"),
         ("devices: {a: {class: b.C}}\nplots: {a: {class: b.C}}", "a stands there twice"),
+        ("record: {energy: mono}\ndevices: {a: {class: b.C}}", "record names mono, which is no device"),
         ("catalog: [", "is no YAML"),
     ],
 )

@@ -13,15 +13,16 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
+from lz4.block import decompress
 from numpy.typing import NDArray
 
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.codecs import dectris_v1
 from bluesky_streamdet.codecs.codec import Message
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import Frame, SeriesStart
+from bluesky_streamdet.core.events import LZ4, Frame, FrameFormat, SeriesStart
 from bluesky_streamdet.testing.decoder_contract import DecoderContract
-from bluesky_streamdet.transforms import pixels
+from bluesky_streamdet.transforms import lz4, pixels
 from tests.conftest import Recordings
 from tests.unit.codecs.buffers import BUFFERS
 
@@ -43,6 +44,27 @@ DATA = b'{"htype":"dimage_d-1.0","shape":[2,4],"type":"uint8","encoding":"<","si
 TIMES = b'{"htype":"dconfig-1.0","start_time":1,"stop_time":2,"real_time":1}'
 
 
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_lz4_without_a_header_gets_that_of_the_filter(dtype: str, framed: bool) -> None:
+    """As the manual has it, "without any additional data like block size"; what has them all the same, keeps them."""
+    picture = np.random.default_rng(0).poisson(0.5, (30, 40)).astype(dtype)
+    form = FrameFormat((30, 40), dtype, LZ4, (30, 40))
+    sent = Frame(0, 0, "1", form, (lz4.encode(picture),), 0)
+    parts = dectris_v1.Encoder().frame(sent)
+    assert json.loads(bytes(parts[1])) == {
+        "htype": "dimage_d-1.0", "shape": [40, 30], "type": np.dtype(dtype).name, "encoding": "lz4<",
+        "size": len(parts[2]),
+    }  # fmt: skip
+    assert decompress(parts[2], uncompressed_size=picture.nbytes) == picture.tobytes()
+    if framed:
+        parts[1:3] = [bytes(parts[1]).replace(b'"size":%d' % len(parts[2]), b'"size":null'), sent.parts[0]]
+    (frame,) = dectris_v1.Decoder().decode(parts, 0)
+    assert isinstance(frame, Frame)
+    assert (frame.format, [bytes(part) for part in frame.parts]) == (form, [sent.parts[0]])
+    np.testing.assert_array_equal(pixels.decode(frame), picture)
+
+
 def header_all(table: bytes, blob: bytes) -> Message:
     return [HEADER % b"all", b"{}", *[table, blob] * 3]
 
@@ -55,7 +77,9 @@ def header_all(table: bytes, blob: bytes) -> Message:
         ([IMAGE, DATA % b"", b"1234567", TIMES], "payload of another size"),
         ([IMAGE, DATA % b',"size":7', b"1234567", TIMES], "payload too short"),
         ([IMAGE, DATA % b',"size":9', b"123456789", TIMES], "payload too long"),
-        ([IMAGE, DATA % b',"encoding":"lz4<"', b"12345678", TIMES], "unknown compression"),
+        ([IMAGE, DATA % b',"encoding":"zstd<"', b"12345678", TIMES], "unknown compression"),
+        ([IMAGE, DATA % b',"encoding":"lz4<"', b"12345678", TIMES], "compressed blob does not decode"),
+        ([IMAGE, DATA % b',"encoding":"lz4<","size":0', b"", TIMES], "compressed blob cut or too long"),
         ([IMAGE, DATA % b',"shape":[1000000000,1000000000]', b"12345678", TIMES], "shape too large"),
         ([IMAGE, DATA % b"", b"12345678", b'{"start_time":9223372036854775808}'], "header without what it needs"),
         ([IMAGE, DATA % b"", b"12345678", b'{"real_time":-1}'], "header without what it needs"),

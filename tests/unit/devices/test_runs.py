@@ -13,7 +13,7 @@ import pytest
 from bluesky import RunEngine
 
 from bluesky_streamdet.core.errors import RequestRefused
-from bluesky_streamdet.devices.runs import LARGEST, LEFT_OUT, MOST_RUNS, OpenRuns, open_runs
+from bluesky_streamdet.devices.runs import LARGEST, LEFT_OUT, MOST_RUNS, RunStarts, run_starts
 from bluesky_streamdet.plans import fly
 from bluesky_streamdet.streaming.messages import START
 from tests.scripted import DTYPE, SHAPE, Documents, ScriptedClient, ScriptedService, detector
@@ -25,7 +25,7 @@ FACES = pytest.mark.parametrize("face", ["classic", "async"])
 def documents(RE: RunEngine) -> Documents:
     """Those of all runs; the RunEngine tells the devices of its runs."""
     documents = Documents()
-    RE.subscribe(open_runs)
+    RE.subscribe(run_starts)
     RE.subscribe(documents)
     return documents
 
@@ -132,7 +132,7 @@ def test_without_the_subscription_nothing_is_told(RE: RunEngine, service: Script
 
 
 def test_a_large_document_is_told_without_its_largest_values() -> None:
-    runs = OpenRuns()
+    runs = RunStarts()
     start = {"uid": "1", "sample": "LaB6", "positions": ["x"] * LARGEST, "more": "y" * 2 * LARGEST, "less": "z" * 100}
     runs("start", start)
     found = runs.of("det")
@@ -141,7 +141,7 @@ def test_a_large_document_is_told_without_its_largest_values() -> None:
 
 
 def test_runs_that_never_end_are_forgotten_in_the_end() -> None:
-    runs = OpenRuns()
+    runs = RunStarts()
     for number in range(MOST_RUNS + 5):
         runs("start", {"uid": str(number)})
     for number in reversed(range(5, MOST_RUNS + 5)):

@@ -36,7 +36,9 @@ def test_the_data_plane_gets_the_chain(tmp_path: Path) -> None:
 
 
 def test_a_row_may_say_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DETECTORS, "stins", DetectorRow("for a test", "stins", 9999, transforms=("place_modules",)))
+    monkeypatch.setitem(
+        DETECTORS._rows, "stins", DetectorRow("for a test", "stins", 9999, transforms=("place_modules",))
+    )
     assert loaded(tmp_path, "").transforms == [{"place_modules": {}}]
     assert loaded(tmp_path, "    transforms: []\n").transforms == []
 

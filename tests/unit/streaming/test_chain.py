@@ -56,7 +56,7 @@ def test_steps_in_their_order() -> None:
 
 
 def test_what_is_wrong_is_said_with_what_is_allowed() -> None:
-    assert complaints("turn") == [f"0: there is no transform 'turn'; allowed: {', '.join(catalog.transform_names())}"]
+    assert complaints("turn") == [f"0: there is no transform 'turn'; allowed: {', '.join(catalog.TRANSFORMS)}"]
     assert complaints({"rotate": {"quarter_turns": "right"}}) == [
         "0.rotate.quarter_turns: should be a valid integer, unable to parse string as an integer"
     ]
@@ -193,7 +193,7 @@ def test_a_file_is_loaded_once_and_of_the_type_that_is_asked_for(files: Path) ->
 
 
 def test_a_file_that_is_not_there_is_named_with_its_place() -> None:
-    with pytest.raises(ConfigError, match="transforms: mask: file: there is no file /nowhere/m.npy"):
+    with pytest.raises(ConfigError, match=r"transforms: mask: file: there is no file /nowhere/m\.npy"):
         chain({"mask": {"file": "/nowhere/m.npy"}})
 
 

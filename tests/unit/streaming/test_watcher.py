@@ -12,7 +12,7 @@ from bluesky_streamdet.sim.faults import Chosen, Faults, Network
 from bluesky_streamdet.streaming.watcher import LIMITS, Watcher
 
 FORM = FrameFormat((2, 16), "<u2", RAW, (2, 16))
-RECOGNISED = [name for name, codec in CODECS.items() if not codec.by_choice]
+RECOGNISED = [name for name, codec in CODECS.items() if codec.announced and not codec.by_choice]
 
 
 def series(codec: str, frames: int, faults: Faults | None = None, name: str = "7") -> list[Message]:
@@ -23,7 +23,8 @@ def series(codec: str, frames: int, faults: Faults | None = None, name: str = "7
     for number in range(frames):
         frame = Frame(number, None, name, FORM, (bytes(FORM.nbytes),), 0)
         messages += network.frame(number, encoder.frame(frame), 0.0, followed=number < frames - 1)
-    return messages + network.end(encoder.end(SeriesEnd(name)))
+    messages += network.end(encoder.end(SeriesEnd(name)))
+    return [message for message in messages if message]
 
 
 def watched(messages: list[Message], watcher: Watcher | None = None) -> Watcher:
@@ -67,6 +68,16 @@ def test_a_series_is_seen_from_its_middle() -> None:
     assert sight.header is None
 
 
+def test_frames_that_nothing_announces() -> None:
+    watcher = watched(series("array-1.0", 10, Faults(drop=Chosen(numbers=frozenset({2})))))
+    watcher.tick(2 * LIMITS.gap_seconds)
+    sight = watcher.sight()
+    assert (sight.codec, sight.state, sight.series, sight.frames) == ("array-1.0", "running", "1", 9)
+    assert (sight.ledger.unique, sight.ledger.missing, sight.header) == (9, 1, None)
+    watched(series("array-1.0", 4), watcher)
+    assert (watcher.sight().series, watcher.sight().ledger.unique) == ("2", 4)
+
+
 def test_one_series_after_another() -> None:
     watcher = watched(series("dectris_v1", 3, name="1"))
     watched(series("dectris_v1", 4, name="2"), watcher)
@@ -93,5 +104,5 @@ def test_a_format_that_has_to_be_asked_for_is_named_and_not_taken() -> None:
 
 
 def test_an_unknown_codec_is_refused() -> None:
-    with pytest.raises(ConfigError, match="auto, xspress3, xspress3-pickled, stins, .*dectris_v1"):
+    with pytest.raises(ConfigError, match=r"auto, xspress3, xspress3-pickled, stins, .*dectris_v1"):
         Watcher("stines")

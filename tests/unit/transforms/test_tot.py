@@ -30,7 +30,7 @@ def test_each_pixel_by_its_own_calibration(rows: int, columns: int, most: int, s
 def test_pictures_that_were_turned_before() -> None:
     tensor = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
     image = np.array([[0, 1, 2], [3, 4, -1]])
-    assert tot(np.rot90(image, -1), tensor=tensor).tolist() == [[3, 4], [-2, 9], [-1, 22]]
+    assert tot(np.rot90(image, -1), tensor=tensor).tolist() == [[3, 4], [-2, 13], [-1, 22]]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_three_ports_by_default() -> None:
 
     assert [(one.name, one.kind, one.overflow) for one in config.outputs] == [
         ("data", "push", "wait"),
-        ("public", "pub", "drop"),
+        ("public", "pub", "drop-newest"),
     ]
     addresses = [config.monitor, *(one.address for one in config.outputs)]
     assert addresses == [f"tcp://127.0.0.1:{port}" for port in (9998, 9999, 9997)]

@@ -97,7 +97,9 @@ class EigerDriver:
         written.write_timing(self.simplon, self.settings, self.exposure)
         self._wait_until_connected(client)
         self.readings = read_all(self.simplon)
-        shape, bits = (self.readings["rows"], self.readings["columns"]), self.readings["bit_depth_image"]
+        channels = len(self.settings.thresholds)
+        shape = (*((channels,) if channels > 1 else ()), self.readings["rows"], self.readings["columns"])
+        bits = self.readings["bit_depth_image"]
         return DatasetReport(dataset=DATA, shape=shape, dtype=f"<u{bits // 8}", chunk_shape=())
 
     def follow(self, watch: SeriesWatch) -> None:

@@ -41,6 +41,8 @@ CONNECTING = 5.0
 """Seconds that a connection may take."""
 ANSWERING = 10.0
 """Seconds that an answer may take, of requests that do nothing that takes its time."""
+SETTING = 60.0
+"""Seconds that a parameter may take; flat fields are computed anew for another energy."""
 VERSIONS = ("1.8.0", "1.6.0")
 """Of the interface, to be tried where the detector does not say which it has."""
 EQUAL = 1e-6
@@ -87,11 +89,16 @@ class Simplon:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        wrong = ConfigError(f"{url!r} is no address of a detector.", "Write it as http://HOST or http://HOST:PORT.")
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            port = parts.port or 80
+        except ValueError as error:
+            raise wrong from error
         if parts.scheme != "http" or not parts.hostname:
-            raise ConfigError(f"{url!r} is no address of a detector.", "Write it as http://HOST or http://HOST:PORT.")
+            raise wrong
         self.url = f"http://{parts.netloc}"
-        self._host, self._port = parts.hostname, parts.port or 80
+        self._host, self._port = parts.hostname, port
         self._version = ""
 
     def parameter(self, name: str) -> Parameter:
@@ -123,7 +130,7 @@ class Simplon:
         if now.is_set_to(value):
             return False
         now.check(f"{name} of the detector at {self.url}", value)
-        self._ask("PUT", name, {"value": value})
+        self._ask("PUT", name, {"value": value}, SETTING)
         return True
 
     def command(self, name: str, timeout: float = ANSWERING) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, SourceReport, Status
 from tests.scripted import SHAPE, ScriptedSeries, ScriptedService
@@ -112,7 +112,7 @@ class StandIn:
         name = f"{module}/{name}"
         if name in self.answers:
             answer = self.answers[name]
-            return answer() if callable(answer) else answer
+            return cast("tuple[int, Any]", answer() if callable(answer) else answer)
         if name.startswith("detector/command/") and method == "PUT":
             return self._command(name.rpartition("/")[2], body)
         if name not in self.parameters:
@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = _answer  # noqa: N815, the base class looks for these names
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 

@@ -205,6 +205,8 @@ def test_a_service_that_is_not_connected(unit: StandIn, service: StreamedService
     service.connected = 1
     report = driver.ready(service.connect())
     assert (report.shape, report.dtype) == ((4, 6), "<u2")
+    driver.settings = Settings(stream=2, thresholds=(5000.0, 9000.0))
+    assert driver.ready(service.connect()).shape == (2, 4, 6)
 
 
 def refused(unit: StandIn) -> None:

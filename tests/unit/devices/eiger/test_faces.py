@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -112,6 +114,33 @@ def test_settings_that_change_within_a_run(RE: RunEngine, unit: StandIn, service
 
 
 @FACES
+def test_a_pause_in_the_middle_of_a_point(RE: RunEngine, unit: StandIn, service: StreamedService, face: str) -> None:
+    """The point is taken anew, in another series, as what has come of it meanwhile is nobody's."""
+    eiger, documents = detector(face, unit, service), Documents()
+    service.hold = True
+    with pausing(RE, service), pytest.raises(RunEngineInterrupted):
+        RE(bp.count([eiger], 2), documents)
+    service.hold = False
+    RE.resume()
+    assert unit.commands == ["arm", "trigger", "abort", "arm", "trigger", "trigger", "disarm"]
+    assert documents.stop["num_events"] == {"primary": 2}
+
+
+@contextmanager
+def pausing(RE: RunEngine, service: StreamedService) -> Iterator[None]:
+    """Pauses the RunEngine once the detector has been triggered."""
+
+    def interrupt() -> None:
+        service.triggered.wait(20)
+        RE.request_pause()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    yield
+    thread.join()
+
+
+@FACES
 def test_a_flight_is_the_first_thing_that_it_does(
     RE: RunEngine, unit: StandIn, service: StreamedService, face: str
 ) -> None:
@@ -169,16 +198,8 @@ def test_an_abort_in_the_middle_of_a_series(RE: RunEngine, unit: StandIn, servic
     """The detector is aborted while its trigger waits for frames; the next plan works."""
     eiger, documents = detector(face, unit, service), Documents()
     service.hold = unit.forgetful = True
-
-    def interrupt() -> None:
-        service.triggered.wait(20)
-        RE.request_pause()
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(RunEngineInterrupted):
+    with pausing(RE, service), pytest.raises(RunEngineInterrupted):
         RE(fly([eiger], 1000), documents)
-    thread.join()
     RE.abort()
     assert (unit.commands, unit.state, service.current) == (["arm", "trigger", "abort"], "idle", None)
     assert documents.stop["exit_status"] == "abort"

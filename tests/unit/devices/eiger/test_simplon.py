@@ -158,7 +158,7 @@ def test_a_command_that_fails(unit: StandIn) -> None:
     assert "not armed" in str(errors[0])
 
 
-@pytest.mark.parametrize("url", ["tcp://eiger:80", "http://", "https://eiger"])
+@pytest.mark.parametrize("url", ["tcp://eiger:80", "http://", "https://eiger", "http://eiger:http", "http://[eiger"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConfigError, match="Write it as http://HOST"):
         Simplon(url)

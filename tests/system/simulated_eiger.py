@@ -1,22 +1,18 @@
-"""The simulated Eiger of tickit-devices, in a process of its own, on ports of this machine.
-
-It streams only after an update of its simulation, so what comes right behind its start may be late; and what nobody has
-read comes first to the next reader. `Tickit` is ready when a header and an end of each stream have come through.
-"""
+"""The simulated Eiger of tickit-devices, in a process of its own, on ports of this machine."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
 import time
 from pathlib import Path
 
-import zmq
-
 from bluesky_streamdet.core.errors import HardwareFailed
 from bluesky_streamdet.devices.eiger.simplon import Simplon
 
+PROGRAM = Path(__file__).with_name("tickit_program.py")
 PATIENCE = 30.0
 """Seconds that it may take to start, on a busy machine."""
 
@@ -34,7 +30,7 @@ class Tickit:
         kind = {"type": "tickit_devices.eiger.Eiger", "name": "eiger", "inputs": {}}
         config = folder / "eiger.yaml"
         config.write_text(json.dumps([{**kind, **hosts, **ports}]))
-        self._command = [str(command), "--log-level", "ERROR", "all", str(config)]
+        self._command = [str(command.with_name("python")), str(PROGRAM), "--log-level", "ERROR", "all", str(config)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -43,9 +39,8 @@ class Tickit:
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert time.monotonic() < deadline, "tickit does not answer"
-            assert self._process.poll() is None, "tickit has ended"
-        for version, format in ((1, "legacy"), (2, "cbor")):
-            self._warm_up(version, format)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                raise AssertionError(f"tickit has ended with {self._process.wait(0.05)}")
 
     def take(self, frames: int) -> None:
         """Have it take a series of version 1 by itself."""
@@ -69,21 +64,6 @@ class Tickit:
             return self.simplon.state() == "na"
         except HardwareFailed:
             return False
-
-    def _warm_up(self, version: int, format: str) -> None:
-        with zmq.Context() as context, context.socket(zmq.PULL) as reader:
-            reader.linger = 0
-            reader.connect(self.stream[version])
-            self.simplon.set("stream/config/format", format)
-            for command in ("arm", "disarm"):
-                deadline = time.monotonic() + PATIENCE
-                self.simplon.command(command)
-                while not reader.poll(1000):
-                    assert time.monotonic() < deadline, f"tickit sends nothing in version {version}"
-                    # Its simulation had not begun, and does nothing before it is told once more.
-                    self.simplon.command(command)
-                while reader.poll(100):
-                    reader.recv_multipart()
 
 
 def free_ports(number: int) -> list[int]:
