@@ -237,8 +237,8 @@ def _usual(name: str) -> list[str]:
     row = next((row for row in DETECTORS.values() if row.codec == name), None)
     if row is None or not _is_a_picture(name):
         return ["", ""]
-    shape, kind, encoding = row.picture
-    encoding = encoding or bslz4.usual()
+    shape, kind = row.picture.shape, row.picture.dtype
+    encoding = row.picture.encoding or bslz4.usual()
     return [f"{shape[0]} x {shape[1]} {kind}, {encoding}", _decoding(name, shape, encoding, kind)]
 
 
@@ -283,7 +283,7 @@ def tables(results: list[Result], costs: list[list[str]]) -> list[Table]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args()
     console = Console(width=150 if not sys.stdout.isatty() else None)
