@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bluesky_streamdet.callbacks.image import LiveImage
-from bluesky_streamdet.callbacks.surfaces import Picture, PngFile
+from bluesky_streamdet.callbacks.surfaces import Picture, PngFile, Surface
 from bluesky_streamdet.devices.asynchronous import StreamDetector as Asynchronous
 from bluesky_streamdet.devices.classic import StreamDetector as Classic
 from bluesky_streamdet.devices.xspress3.asynchronous import Xspress3Detector as AsynchronousXspress3
@@ -43,7 +43,7 @@ PROFILE = HERE.parent / "profile_collection"
 
 EXPOSURE = 0.01
 POINTS = 50
-LONG = 150
+LONG = 120
 """Points of a scan with a plot, which has to draw several pictures meanwhile."""
 AIM = 15.0
 """Milliseconds that a point may take beyond its exposure."""
@@ -96,8 +96,17 @@ class Moments:
         return [after - before - EXPOSURE for before, after in zip(self.events, self.events[1:], strict=False)]
 
 
+class Asleep:
+    """Draws nothing, and takes very long for it."""
+
+    def begin(self) -> None: ...
+
+    def show(self, picture: Picture) -> None:
+        time.sleep(SLOWEST)
+
+
 class SlowPng(PngFile):
-    """Takes very long to draw."""
+    """Draws, and takes very long for it."""
 
     def show(self, picture: Picture) -> None:
         time.sleep(SLOWEST)
@@ -240,32 +249,40 @@ def _flight(engine: RunEngine, detector: Any, frames: int) -> Flown:
 # A slow plot.
 
 
-def slow_plot(engine: RunEngine, rounds: int, folder: Path) -> str:
+def slow_plots(engine: RunEngine, rounds: int, folder: Path) -> Table:
     """The time of a run with a plot that is slow on purpose, and without."""
     frames = folder / "plots"
     frames.mkdir()
+    surfaces: dict[str, Surface] = {"it only waits": Asleep(), "it draws a PNG file, too": SlowPng(folder / "slow.png")}
     alone: list[float] = []
-    ratios: list[float] = []
+    ratios: dict[str, list[float]] = {name: [] for name in surfaces}
     with LocalBeamline(frames, PLOTTED, catalog=False, frames=frames) as camera:
         detector = Classic(name="camera", exposure=EXPOSURE, **camera.device)
         # The first plot loads its libraries; that is not what is measured.
-        _plotted(engine, detector, folder)
+        _scan_time(engine, detector, SlowPng(folder / "slow.png"))
+        alone.append(_scan_time(engine, detector))
         for _ in range(rounds):
-            # Before and after, as the machine may become slower or faster meanwhile.
-            before = _timed(lambda: engine(bp.count([detector], LONG)))
-            with_plot = _plotted(engine, detector, folder)
-            after = _timed(lambda: engine(bp.count([detector], LONG)))
-            alone += [before, after]
-            ratios.append(2 * with_plot / (before + after))
-    return (
-        f"A plot that takes {SLOWEST:g} s a picture: {100 * (median(ratios) - 1):+.1f} % (median of {rounds}) beside "
-        f"{median(alone):.2f} s for {LONG} points without a plot (aim: within 5 %)"
-    )
+            for name, surface in surfaces.items():
+                plotted = _scan_time(engine, detector, surface)
+                # Compared with before and after, as the machine may become slower or faster meanwhile.
+                alone.append(_scan_time(engine, detector))
+                ratios[name].append(2 * plotted / (alone[-2] + alone[-1]))
+    title = f"A plot that takes {SLOWEST:g} s a picture, beside {LONG} points, {median(alone):.2f} s without it"
+    shown = Table(title=title)
+    for heading in ("plot", "run's time", "of each round", "aim: within 5 %"):
+        shown.add_column(heading, justify="left" if heading == "plot" else "right")
+    for name, values in ratios.items():
+        more = 100 * (median(values) - 1)
+        each = ", ".join(f"{100 * (one - 1):+.1f}" for one in values)
+        shown.add_row(name, f"{more:+.1f} %", each, "yes" if more < 5 else "no")
+    return shown
 
 
-def _plotted(engine: RunEngine, detector: Any, folder: Path) -> float:
-    """Seconds of a run with the plot."""
-    with LiveImage(show=SlowPng(folder / "slow.png"), keys=[detector.name]) as plot:
+def _scan_time(engine: RunEngine, detector: Any, surface: Surface | None = None) -> float:
+    """Seconds of a run, with a plot if it has a surface."""
+    if surface is None:
+        return _timed(lambda: engine(bp.count([detector], LONG)))
+    with LiveImage(show=surface, keys=[detector.name]) as plot:
         seconds = _timed(lambda: engine(bp.count([detector], LONG), plot))
     assert plot.drawn > 0
     return seconds
@@ -340,7 +357,7 @@ def main() -> int:
             if "flights" in wanted:
                 console.print(flights(engine, folder))
             if "plot" in wanted:
-                console.print(slow_plot(engine, options.rounds + 2, folder))
+                console.print(slow_plots(engine, options.rounds, folder))
     return 0
 
 

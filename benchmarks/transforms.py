@@ -102,11 +102,11 @@ def _turned(image: NDArray[Any]) -> NDArray[Any]:
 
 
 WORKLOADS = [
-    Workload("PILATUS 300K, CBF", _form(PILATUS, "<i4", CBF), [], 1200, _dim, lambda image: image),
-    Workload("… bright: 3 bytes a pixel", _form(PILATUS, "<i4", CBF), [], 120, _bright, lambda image: image),
-    Workload("… turned and masked", _form(PILATUS, "<i4", CBF), TURNED, 1000, _dim, _turned),
-    Workload("Orca, mono12p", _form(ORCA, "<u2", MONO12P), [], 60, _camera, lambda image: image),
-    Workload("4 modules placed", _form(LAMBDA, "<u2", RAW), [{"place_modules": {}}], 500, _modules, _placed, PLACES),
+    Workload("PILATUS 300K, CBF", _form(PILATUS, "<i4", CBF), [], 600, _dim, lambda image: image),
+    Workload("… bright: 3 bytes a pixel", _form(PILATUS, "<i4", CBF), [], 40, _bright, lambda image: image),
+    Workload("… turned and masked", _form(PILATUS, "<i4", CBF), TURNED, 500, _dim, _turned),
+    Workload("Orca, mono12p", _form(ORCA, "<u2", MONO12P), [], 30, _camera, lambda image: image),
+    Workload("4 modules placed", _form(LAMBDA, "<u2", RAW), [{"place_modules": {}}], 200, _modules, _placed, PLACES),
 ]
 
 
@@ -154,7 +154,7 @@ class Bank:
 class Result:
     """All rounds of one workload. rates: frames/s, by workers.
 
-    seconds: of a worker for a frame. copy, encode: seconds of copying its pixels, and of compressing them.
+    seconds: of a processor for a frame. copy, encode: seconds of copying its pixels, and of compressing them.
     """
 
     workload: Workload
@@ -195,7 +195,7 @@ def measure(workload: Workload, rounds: int) -> Result:
 
 
 def _run(workload: Workload, payloads: list[bytes], wanted: list[NDArray[Any]], workers: int) -> tuple[float, float]:
-    """Frames/s, and seconds of a worker for a frame."""
+    """Frames/s, and seconds of a processor for a frame."""
     with zmq.Context() as context:
         source = Transforming(Bank(workload, payloads), Chain(workload.steps), None, workers, context)
         done = 0

@@ -11,12 +11,22 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from bluesky_streamdet.codecs import array10, as_received, dectris_v1, dectris_v2, stins, xspress3, xspress3_pickled
+from bluesky_streamdet.codecs import (
+    array10,
+    as_received,
+    dectris_v1,
+    dectris_v2,
+    sls,
+    std_det_writer,
+    stins,
+    xspress3,
+    xspress3_pickled,
+)
 from bluesky_streamdet.codecs.codec import Decoder, Encoder
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.events import CBF, MONO12P, RAW
 from bluesky_streamdet.registry import Registry
-from bluesky_streamdet.transforms import flatfield, geometry, masks, modules, pixels, tot
+from bluesky_streamdet.transforms import flatfield, geometry, masks, modules, pixels, psi_eiger, tot
 
 
 class Codec(NamedTuple):
@@ -58,6 +68,13 @@ CODECS = Registry(
         "stins-module": Codec(
             stins.ModuleDecoder, stins.ModuleEncoder, "standard format, from each of several modules", by_choice=True
         ),
+        "sls": Codec(
+            sls.Decoder,
+            sls.Encoder,
+            "receivers of the SLS detector software, from each of several modules",
+            by_choice=True,
+            announced=False,
+        ),
         "dectris_v1": Codec(dectris_v1.Decoder, dectris_v1.Encoder, "DECTRIS stream, version 1"),
         "dectris_v2": Codec(dectris_v2.Decoder, dectris_v2.Encoder, "DECTRIS stream, version 2: CBOR, channels"),
         "array-1.0": Codec(
@@ -92,6 +109,7 @@ OUTPUTS: dict[str, OutputFormat] = {
     "stins": OutputFormat(stins.Encoder, "standard format; it has no place for scalars"),
     "dectris_v2": OutputFormat(dectris_v2.Encoder, "for readers of DECTRIS' stream version 2, which is CBOR"),
     "array-1.0": OutputFormat(array10.Encoder, "for readers at PSI: frames alone; most of them read only raw pixels"),
+    "std-det-writer": OutputFormat(std_det_writer.Encoder, "array-1.0 for std-det-writer, which needs `writer` too"),
     "xspress3": OutputFormat(xspress3.Encoder, CODECS["xspress3"].description),
     "xspress3-2024": OutputFormat(xspress3_pickled.Encoder, "for older receivers: pickled scalars, a message a frame"),
     "xspress3-2021": OutputFormat(
@@ -126,6 +144,7 @@ TRANSFORMS = Registry(
         "tot": TransformRow(tot.tot, "time over threshold to energy, by a calibration of each pixel"),
         "flat_field": TransformRow(flatfield.flat_field, "divide by a picture without a sample"),
         "place_modules": TransformRow(modules.place_modules, "modules into one picture, with gaps", geometric=True),
+        "psi_eiger": TransformRow(psi_eiger.psi_eiger, "two halves of an EIGER 500k into one picture", geometric=True),
         "rotate": TransformRow(geometry.rotate, "turn by quarter turns", geometric=True),
         "crop": TransformRow(geometry.crop, "keep some rows and columns", geometric=True),
         "mask": TransformRow(masks.mask, "give pixels that nobody shall count a value of their own"),
@@ -225,6 +244,14 @@ DETECTORS = Registry(
             "stins",
             9999,
             picture=Picture((619, 487), "int32", CBF),
+        ),
+        "psi-eiger": DetectorRow(
+            "EIGER 500k of the Paul Scherrer Institute: two halves, each by a receiver of its own",
+            "sls",
+            30001,
+            "sub",
+            picture=Picture((512, 512), "uint16", RAW),
+            modules=2,
         ),
         "rigaku": DetectorRow(
             "Rigaku, in the standard format", "stins", 9999, picture=Picture((512, 1024), "uint32", RAW)

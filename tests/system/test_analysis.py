@@ -185,13 +185,15 @@ def runs():
 
 
 def of_both(RE: RunEngine, local: LocalXspress3, folder: Path, asset_docs: str) -> list[tuple[str, Any]]:
-    """Documents of a grid with an Xspress3 and a detector of images."""
+    """Documents of a grid with an Xspress3, and a detector of images whose files readers see on another mount."""
     documents: list[tuple[str, Any]] = []
     columns = ANNOUNCED if asset_docs == "stream" else ()
     xspress3 = made("classic", local, asset_docs=asset_docs, columns=columns)
-    det = detector("classic", ScriptedService(folder), asset_docs=asset_docs)
+    here, there = folder / "here", folder / "there"
+    det = detector("classic", ScriptedService(here), asset_docs=asset_docs, path_map={str(here): str(there)})
     plan = bp.grid_scan([xspress3, det], SynAxis(name="b"), 0, 1, 2, SynAxis(name="a"), 0, 2, 3, snake_axes=True)
     RE(plan, lambda name, document: documents.append((name, sanitize_doc(document))))
+    here.rename(there)
     return documents
 
 

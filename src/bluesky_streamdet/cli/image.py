@@ -10,6 +10,7 @@ from bluesky_streamdet.core.errors import WriteFailed
 from bluesky_streamdet.core.extras import extra
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 FAINTEST, BRIGHTEST = 1.0, 99.8
@@ -56,6 +57,11 @@ def save_picture(image: NDArray[Any], path: Path, title: str) -> None:
         aspect="auto" if rows * 8 < columns else "equal",
     )
     figure.colorbar(shown, ax=axes, label="counts + 1", shrink=0.8)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to `path`; its suffix says the format. A viewer never sees half a file. Raises `WriteFailed`."""
     unfinished = path.with_name(f".{path.name}.unfinished{path.suffix}")
     try:
         figure.savefig(unfinished, dpi=DOTS_PER_INCH)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bluesky_streamdet.core.errors import ConfigError, WriteFailed
+from bluesky_streamdet.cli.image import save_figure
+from bluesky_streamdet.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from bluesky_streamdet.core.events import Frame
 
 INCHES = (9.0, 5.0)
-DOTS_PER_INCH = 150
 MOST_IN_LEGEND = 16
 
 
@@ -112,12 +111,7 @@ def save_spectra(spectra: Spectra, path: Path) -> None:
     figure = Figure(INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure, spectra)
-    unfinished = path.with_name(f".{path.name}.unfinished{path.suffix}")
-    try:
-        figure.savefig(unfinished, dpi=DOTS_PER_INCH)
-        os.replace(unfinished, path)
-    except (OSError, ValueError) as error:
-        raise WriteFailed(f"Can't write the picture {path}: {error}.") from error
+    save_figure(figure, path)
 
 
 class Window:

@@ -52,7 +52,8 @@ class Assembler:
         self._formats: dict[FrameFormat, FrameFormat] = {}
         self._reached = [-1] * modules
         self._shifts = [0] * modules
-        self._series = [-1] * modules
+        self._series = [0] * modules
+        self._place = [-1] * modules
         self._out_of_step: set[int] = set()
 
     def add(self, lane: int, event: Event) -> Iterator[Event | MalformedMessage]:
@@ -81,10 +82,15 @@ class Assembler:
         """The place of an event among all, the same for what belongs together."""
         if event.position is not None:
             return event.position + self._shifts[lane]
-        if type(event) is SeriesStart:
+        if type(event) is SeriesEnd:
             self._series[lane] += 1
-        base = self._series[lane] * SERIES
-        return base if type(event) is SeriesStart else base + (event.number + 1 if type(event) is Frame else SERIES - 1)
+            self._place[lane] = -1
+            return self._series[lane] * SERIES - 1
+        place = event.number + 1 if type(event) is Frame else 0
+        if place <= self._place[lane]:
+            self._series[lane] += 1  # The end of the one before was lost.
+        self._place[lane] = place
+        return self._series[lane] * SERIES + place
 
     def _mates(self, lane: int) -> int | None:
         """Where the headers are that wait for that of `lane`; None when no other module has sent one yet."""

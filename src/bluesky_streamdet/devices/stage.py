@@ -18,6 +18,42 @@ from bluesky_streamdet.plans import GridRow
 log = logging.getLogger(__name__)
 
 
+SHOWN = 0.1
+"""Seconds between two updates of a progress bar."""
+
+
+class RowStatus(DeviceStatus):
+    """Done at the end of a row. Progress bars see how many of its points have been passed. started: as `time.time`."""
+
+    def __init__(self, device: Device, row: GridRow, started: float) -> None:
+        self._row = row
+        self._began = started
+        super().__init__(device)
+
+    def watch(self, func: Callable[..., None]) -> None:
+        self._watchers.append(func)
+        self.show()
+
+    def show(self) -> None:
+        """Tell the watchers where the row is."""
+        elapsed, points = time.time() - self._began, len(self._row.x)
+        passed = points if self.done or not self._row.period else min(points, int(elapsed / self._row.period))
+        for watcher in self._watchers:
+            watcher(
+                name=f"{self.device.name}, row {self._row.number + 1}",
+                current=passed,
+                initial=0,
+                target=points,
+                unit="points",
+                precision=0,
+                fraction=1 - passed / points,
+                time_elapsed=elapsed,
+            )
+
+    def _settled(self) -> None:
+        self.show()
+
+
 class _Flying(Device):
     """What flies along one axis, and is where it is told at once.
 
@@ -93,12 +129,16 @@ class _Flying(Device):
             self._thread.start()
         return _done(self)
 
-    def complete(self) -> DeviceStatus:
+    def complete(self) -> RowStatus:
         """Wait for the end of the row. May be called again after an interruption."""
-        status = DeviceStatus(self)
+        row = self._row
+        if row is None:
+            raise ConfigError(f"{self.name} is not prepared.", "Prepare it for a row before the kickoff.")
+        status = RowStatus(self, row, self._started)
 
         def wait() -> None:
-            self._ended.wait()
+            while not self._ended.wait(max(row.period, SHOWN)):
+                status.show()
             status.set_finished()
 
         threading.Thread(target=wait, name=f"{self.name} complete", daemon=True).start()

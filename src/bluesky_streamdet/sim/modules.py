@@ -58,6 +58,8 @@ class ModuleSender:
 
     def offer(self, parts: Sequence[Buffer], timeout: float = 0.0) -> bool:
         """Send a message, or what of it has found no room before. False when some of it has found none again."""
+        if not parts:
+            return True
         share = len(parts) // len(self._senders)
         while self._sent < len(self._senders):
             mine = parts[self._sent * share : (self._sent + 1) * share]

@@ -17,24 +17,23 @@ import msgspec
 import zmq
 
 from bluesky_streamdet.catalog import OUTPUTS
-from bluesky_streamdet.codecs.codec import Message
+from bluesky_streamdet.codecs import std_det_writer
+from bluesky_streamdet.codecs.codec import Encoder, Message
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
+from bluesky_streamdet.streaming.clients import Clients
 from bluesky_streamdet.streaming.config import OutputConfig
 from bluesky_streamdet.streaming.messages import OutputReport
-from bluesky_streamdet.streaming.source import ConnectionWatch, address_of, open_socket
+from bluesky_streamdet.streaming.rate import Rate
+from bluesky_streamdet.streaming.source import address_of, open_socket
 
 log = logging.getLogger(__name__)
 
 COPY_BELOW = 64 << 10
 """Smaller payloads are copied into ZeroMQ, which is cheaper there than keeping count of who still uses them."""
-SOCKET_QUEUE = 16
-"""Messages for each client inside of ZeroMQ; what is more waits in our own queue, where it can be counted."""
 MOST_ANNOUNCEMENTS = 100
 """Headers and ends that may wait, beside the frames, for a client that never reads."""
 LARGEST_TABLE = 1000
 """Elements of an array in a header that is forwarded; flat fields and pixel masks are in the file."""
-SPAN = 1.0
-"""Seconds over which rates are taken."""
 PUB_RETRY = 5
 """Milliseconds between tries of a PUB output that blocks, as nothing tells when its clients have room again."""
 
@@ -44,8 +43,15 @@ OVERFLOW = "queue full"
 ABORTED = "aborted"
 EARLIER = "came before this output"
 """It hands messages on, and that of the frame was not kept."""
+NO_RUN = "no run to write"
+"""It is for a std-det-writer, whose run has not been given yet, or is over."""
+UNREADABLE = "can't be decoded"
+CLOSED = "output closed"
 
 NOTHING: Mapping[str, Any] = {}
+
+Waiting = tuple[Event | Message, int]
+"""What waits to be sent, encoded if it has to be in an older format; and bytes of payload, 0 for what is no frame."""
 
 
 class Output:
@@ -67,13 +73,13 @@ class Output:
         self._clock = clock
         self._rule = config.send.rule() if config.send is not None else None
         self._rate = Rate(clock)
-        self._most = 1 if config.overflow == "latest" else config.queue
+        self._usual = usual
         self.dropped: Counter[str] = Counter()
-        self._clients = _Clients(context, config)
+        self._clients = Clients(context, config)
         self._socket = self._clients.socket
-        form = OUTPUTS[config.encoder or usual]
-        self._encoder, self._loose, self._verbatim = form.encoder(), form.loose, form.verbatim
-        self._queue: deque[tuple[Event, int]] = deque()
+        self._form = OUTPUTS[config.encoder or usual]
+        self._encoder = self._new_encoder()
+        self._queue: deque[Waiting] = deque()
         self._queued_frames = self._queued_bytes = 0
         self._message: Message | None = None  # the first in the queue, encoded, when the socket has refused it
         self._cut = False  # whether parts of that have gone already, as messages of their own
@@ -102,8 +108,14 @@ class Output:
         return bool(self._queue) and self._look()
 
     @property
+    def queued(self) -> int:
+        """Frames that wait."""
+        return self._queued_frames
+
+    @property
     def _full(self) -> bool:
-        return self._queued_frames >= self._most or self._queued_bytes >= self.config.queue_bytes
+        most = 1 if self.config.overflow == "latest" else self.config.queue
+        return self._queued_frames >= most or self._queued_bytes >= self.config.queue_bytes
 
     @property
     def _too_many_announcements(self) -> bool:
@@ -129,7 +141,10 @@ class Output:
             before, now, rule = len(frames), self._clock(), self._rule
             frames = [frame for frame in frames if rule.wants(frame.number, now, frame.detail or NOTHING)]
             self.skipped += before - len(frames)
-        if self._verbatim and any(frame.message is None for frame in frames):
+        if self._writing is not None and self._writing.over:
+            self.dropped[NO_RUN] += len(frames)
+            return
+        if self._form.verbatim and any(frame.message is None for frame in frames):
             self.dropped[EARLIER] += sum(frame.message is None for frame in frames)
             frames = [frame for frame in frames if frame.message is not None]
         if not self._look() and not self._blocks:
@@ -148,7 +163,7 @@ class Output:
         """Drop the oldest frames for a newer one, if that is the rule. False when there is no room all the same."""
         if self.config.overflow not in {"drop-oldest", "latest"}:
             return False
-        kept: deque[tuple[Event, int]] = deque()
+        kept: deque[Waiting] = deque()
         while self._queue and self._full:
             event, nbytes = self._queue.popleft()
             if not nbytes or (self._cut and not kept):
@@ -198,16 +213,87 @@ class Output:
             clients=self._clients.now,
             seen=self.seen,
             skipped=self.skipped,
-            queued=self._queued_frames,
+            queued=self.queued,
             queued_bytes=self._queued_bytes,
             sent=self.sent,
             dropped=dict(+self.dropped),
             frames_per_second=self._rate(self.sent),
         )
 
+    def keeps_socket(self, config: OutputConfig) -> bool:
+        """Whether it could have these settings by `change`."""
+        mine, form = self.config, OUTPUTS[config.encoder or self._usual]
+        same_socket = (mine.address, mine.kind, mine.connect) == (config.address, config.kind, config.connect)
+        return same_socket and not form.loose and not self._form.loose
+
+    def change(self, config: OutputConfig) -> None:
+        """Have other settings, but for those of the socket. Clients stay, and what waits goes as it would have."""
+        old, self.config = self.config, config
+        if config.send != old.send:
+            self._rule = config.send.rule() if config.send is not None else None
+        if (config.encoder, config.writer) == (old.encoder, old.writer):
+            return
+        self._end_run()
+        self._form = OUTPUTS[config.encoder or self._usual]
+        self._encoder = self._new_encoder()
+        if self._announced and self._header is not None:
+            self._offer(self._header, 0)
+
+    def take_over(self, other: Output) -> None:
+        """Count on where `other` stopped."""
+        self.seen, self.skipped, self.sent = other.seen, other.skipped, other.sent
+        self.dropped = other.dropped + Counter({CLOSED: other.queued})
+        self._rate = other._rate
+
     def close(self, linger: int = 0) -> None:
         """Close; what ZeroMQ has taken may still leave within `linger` ms."""
+        if self._writing is not None:
+            self._end_run()
+            self.flush()
         self._clients.close(linger)
+
+    @property
+    def _writing(self) -> std_det_writer.Encoder | None:
+        """The encoder, where it is one of a run."""
+        return self._encoder if isinstance(self._encoder, std_det_writer.Encoder) else None
+
+    def _new_encoder(self) -> Encoder:
+        if self.config.writer is not None:
+            return std_det_writer.Encoder(self.config.writer.run())
+        return self._form.encoder()
+
+    def _end_run(self) -> None:
+        """Let a std-det-writer close its file, after what waits for it."""
+        self._seal()
+        closing = self._writing.close() if self._writing is not None else []
+        if closing:
+            self._offer(closing, 0)
+
+    def _seal(self) -> None:
+        """Encode all that waits, as the format, or the run, is to be another one."""
+        waiting, self._queue = self._queue, deque()
+        for event, nbytes in waiting:
+            message = self._message or self._encode(event)
+            self._message = None
+            if message:
+                self._queue.append((message, nbytes))
+                self._count_image(event)
+            elif nbytes:
+                self._count_frame(message, nbytes)
+
+    def _count_image(self, event: Event | Message) -> None:
+        """A frame of a run has got its message."""
+        if self._writing is not None and type(event) is Frame:
+            self._writing.count()
+
+    def _count_frame(self, message: Message, nbytes: int) -> None:
+        """A frame has left the queue; without a message, it is said in another one, or can't be."""
+        self._queued_frames -= 1
+        self._queued_bytes -= nbytes
+        if message or self._writing is None:
+            self.sent += 1
+        else:
+            self.dropped[NO_RUN if self._writing.over else UNREADABLE] += 1
 
     def _look(self) -> bool:
         """See who came and who left; what waits for a client that left is dropped. Whether anybody is there."""
@@ -227,7 +313,7 @@ class Output:
             self._queue.appendleft((self._header, 0))
             self._send_queue()
 
-    def _offer(self, event: Event, nbytes: int) -> None:
+    def _offer(self, event: Event | Message, nbytes: int) -> None:
         if self._too_many_announcements and not self._blocks:
             self._forget(OVERFLOW)
         self._queue.append((event, nbytes))
@@ -238,14 +324,14 @@ class Output:
             self._send_queue()
 
     def _send_queue(self) -> None:
-        queue, send = self._queue, self._socket.send_multipart
+        send, loose = self._socket.send_multipart, self._form.loose
         if self._clients.now == 0:
             return
-        while queue:
-            event, nbytes = queue[0]
+        while self._queue:
+            event, nbytes = self._queue[0]
             message = self._message or self._encode(event)
             try:
-                if self._loose:
+                if loose:
                     self._send_parts(message, copy=nbytes < COPY_BELOW)
                 elif message:
                     send(message, zmq.NOBLOCK, copy=nbytes < COPY_BELOW)
@@ -253,11 +339,13 @@ class Output:
                 self._message = message
                 return
             self._message, self._cut = None, False
-            queue.popleft()
+            self._queue.popleft()
             if nbytes:
-                self.sent += 1
-                self._queued_frames -= 1
-                self._queued_bytes -= nbytes
+                self._count_frame(message, nbytes)
+                self._count_image(event if message else message)
+            if self._writing is not None and self._writing.complete:
+                self._drop(NO_RUN)
+                self._end_run()
 
     def _send_parts(self, message: Message, copy: bool) -> None:
         """Send each part as a message. Raises `zmq.Again`, with those that have gone taken out of `message`."""
@@ -266,9 +354,11 @@ class Output:
             del message[0]
             self._cut = True
 
-    def _encode(self, event: Event) -> Message:
+    def _encode(self, event: Event | Message) -> Message:
         if type(event) is Frame:
             return self._encoder.frame(event)
+        if type(event) is list:
+            return event
         if type(event) is SeriesEnd:
             return self._encoder.end(event)
         assert type(event) is SeriesStart
@@ -287,7 +377,7 @@ class Output:
         frames = self._queued_frames - (begun is not None and bool(begun[1]))
         if frames:
             self.dropped[reason] += frames
-        self._queue = deque(one for one in self._queue if one is begun or type(one[0]) is not Frame)
+        self._queue = deque(one for one in self._queue if one is begun or not one[1])
         self._queued_bytes = begun[1] if begun is not None else 0
         self._queued_frames = int(self._queued_bytes > 0)
         if begun is None:
@@ -299,56 +389,3 @@ class Output:
         self._drop(reason)
         self._queue.clear()
         self._announced = False
-
-
-class Rate:
-    """How fast a count grows, over the last second or so."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._since, self._count, self._rate = clock(), 0, 0.0
-
-    def __call__(self, count: int) -> float:
-        """Per second."""
-        passed = self._clock() - self._since
-        if passed >= SPAN:
-            self._rate = (count - self._count) / passed
-            self._since, self._count = self._clock(), count
-        return self._rate
-
-
-class _Clients:
-    """Who is connected to an output's socket: of a PUSH, its connections; of a PUB, its subscriptions."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], config: OutputConfig) -> None:
-        self._publishes = config.kind == "pub"
-        self.socket = context.socket(zmq.XPUB if self._publishes else zmq.PUSH)
-        self.socket.linger = 0
-        self.socket.sndhwm = SOCKET_QUEUE
-        if self._publishes:
-            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-            self.socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self._watch = ConnectionWatch(self.socket)
-        self.now = self._ever = self._known = 0
-
-    def changed(self) -> bool:
-        """Whether, since the last call, all have left, or the only one is new."""
-        before = self.now
-        if self._publishes:
-            while self.socket.poll(0):
-                step = {b"\x01": 1, b"\x00": -1}.get(self.socket.recv()[:1], 0)
-                self.now = max(0, self.now + step)
-                self._ever += step > 0
-        else:
-            self._watch.update()
-            self.now, self._ever = self._watch.connected, self._watch.ever
-        if self.now < before or self._ever != self._known:
-            # Makes ZeroMQ hear of it too, which otherwise looks only each millisecond, and sends to who has left.
-            self.socket.getsockopt(zmq.EVENTS)
-        new, self._known = self._ever != self._known, self._ever
-        return (self.now == 0 and before > 0) or (self.now == 1 and new)
-
-    def close(self, linger: int) -> None:
-        self.socket.linger = linger
-        self._watch.close()
-        self.socket.close()

@@ -8,7 +8,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from bluesky_streamdet.core.errors import StreamdetError
@@ -104,23 +103,22 @@ def _report(path: Path, file: h5py.File) -> FileReport:
         dtype=str(data.dtype),
         filters=_filters(data),
         nbytes=path.stat().st_size,
-        first_number=int(numbers[0]) if readable else None,
-        last_number=int(numbers[1]) if readable else None,
+        first_number=numbers[0] if readable else None,
+        last_number=numbers[1] if readable else None,
         ledger=verdict.read_ledger(file, detector) if outcome else None,
         journal=journal_of(path).exists(),
     )
 
 
-def _numbers(group: h5py.Group, data: h5py.Dataset, event: int) -> tuple[NDArray[np.uint64], int]:
+def _numbers(group: h5py.Group, data: h5py.Dataset, event: int) -> tuple[list[int], int]:
     """The first and the last frame's number, none if there are no frames; and how many frames there are."""
     column, times = group["sequence_number"], group["receive_time"]
-    rows = min(data.shape[0], column.shape[0])
-    if not rows:
-        return np.zeros(0, np.uint64), 0
-    # The last event may have no more than some of its frames; the others have not come, at no time.
-    last = max(1, int(np.count_nonzero(times[rows - 1])))
-    first_row, last_row = np.atleast_1d(column[0]), np.atleast_1d(column[rows - 1])
-    return np.array([first_row[0], last_row[last - 1]]), (rows - 1) * event + last
+    readable = min(data.shape[0], column.shape[0], times.shape[0])
+    if event > 1 and readable:
+        # The last event may have some of its frames only; the others came at no time.
+        readable = (readable - 1) * event + int(np.count_nonzero(times[readable - 1]))
+    ends = (0, readable - 1) if readable else ()
+    return [int(column[divmod(one, event) if event > 1 else one]) for one in ends], readable
 
 
 def _filters(data: h5py.Dataset) -> list[str]:

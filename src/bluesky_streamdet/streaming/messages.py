@@ -137,7 +137,7 @@ class TransformReport(Model):
     frames: int = 0
     failed: int = 0
     seconds: float = 0.0
-    """What workers have spent on them."""
+    """Processor time that workers have spent on them."""
     pushes_back: bool = False
     """Frames come faster than they can be worked on."""
 

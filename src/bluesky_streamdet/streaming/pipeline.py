@@ -203,7 +203,8 @@ class Pipeline:
             self._watch_source()
             busy, before = self.source.busy, self._clock()
             came = bool(self._poller.poll(math.ceil(wait * 1000)))
-            if busy:
+            # A step that takes long is not the detector's silence; and a stop waits for all that is in work.
+            if busy and (not came or self.state is State.FINISHING):
                 self._stalled += self._clock() - before
             return came
         # Frames are there, but an output blocks: wait for that client, not for more frames.

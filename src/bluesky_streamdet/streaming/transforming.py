@@ -88,6 +88,7 @@ class Transforming:
         self._queue: deque[_Job | Event | MalformedMessage] = deque()
         self._backlog: deque[_Job] = deque()
         self._in_work = self._in_work_bytes = 0
+        self._owed: int | None = None  # once nobody wants more of a series: frames that were in work then
         self._progress = 0.0
         self._frames = self._failed = 0
         self._seconds = 0.0
@@ -115,7 +116,8 @@ class Transforming:
 
     @property
     def busy(self) -> bool:
-        return self._in_work > 0 and self._clock() - self._progress < STUCK
+        waited_for = self._in_work if self._owed is None else self._owed
+        return waited_for > 0 and self._clock() - self._progress < STUCK
 
     def take(self, lane: int) -> Iterator[Taken]:
         """What is ready, and what has come at one input."""
@@ -139,6 +141,8 @@ class Transforming:
         return self._source.take_no_frames()
 
     def end(self) -> None:
+        """Only what has come until now is waited for."""
+        self._owed = self._in_work + len(self._backlog)
         self._source.end()
 
     def report(self) -> list[SourceReport]:
@@ -186,7 +190,7 @@ class Transforming:
 
     def _prepared(self, event: Event) -> _Job | Event:
         if type(event) is SeriesStart:
-            self._steps, self._series = self._bound(event), event.series
+            self._steps, self._series, self._owed = self._bound(event), event.series, None
             return event if isinstance(self._steps, MalformedMessage) else moved(event, self._steps)
         if type(event) is not Frame or self._needs_nothing(event):
             return event
@@ -241,6 +245,8 @@ class Transforming:
         self._in_work_bytes -= job.nbytes
         self._progress = self._clock()
         self._frames += 1
+        if self._owed:
+            self._owed -= 1
         self._failed += isinstance(job.result, MalformedMessage)
         self._seconds += job.seconds
 
@@ -297,9 +303,9 @@ class _Crew:
             done.sndhwm = 1
             done.connect(self._address)
             while (job := self._jobs.get()) is not None:
-                begin = time.perf_counter()
+                begin = time.thread_time()
                 job.result = worked_on(job.frame, job.steps, self._encoding)
-                job.seconds = time.perf_counter() - begin
+                job.seconds = time.thread_time() - begin
                 job.done = True
                 # Where there is no room, the loop has not read of the last one yet; then it sees this one too.
                 with suppress(zmq.Again):

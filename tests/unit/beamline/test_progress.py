@@ -13,6 +13,7 @@ from ophyd.sim import SynAxis
 
 from bluesky_streamdet import plans
 from bluesky_streamdet.beamline.progress import Progress
+from bluesky_streamdet.devices.stage import SimulatedRotation, SimulatedStage
 from tests.scripted import DTYPE, SHAPE, Documents, ScriptedService, detector
 
 FACES = pytest.mark.parametrize("face", ["classic", "async"])
@@ -74,6 +75,29 @@ def test_a_bar(RE: RunEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert told, bars.said
     assert {one["unit"] for one in told} <= {"frames", "events"}
     assert "det" in capsys.readouterr().out
+
+
+@FACES
+@pytest.mark.parametrize("plan", ["raster", "tomography"])
+def test_a_bar_of_a_stage(
+    RE: RunEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str], plan: str, face: str
+) -> None:
+    """Where the stage is in its row, while it triggers the detector."""
+    service = ScriptedService(tmp_path)
+    bars, det = Bars(service), detector(face, service, **KNOWN)
+    RE.waiting_hook = Progress(bars)  # type: ignore[assignment]
+    flying = {"give_triggers": lambda count, period: service.give(count)}
+    made = {
+        "raster": lambda: plans.raster([det], SimulatedStage(name="stage", **flying), 2, 3, 0.01),
+        "tomography": lambda: plans.tomography(
+            [det], SimulatedRotation(name="stage", **flying), 3, exposure=0.01, continuous=True
+        ),
+    }
+    RE(made[plan]())
+    told = [one for one in bars.said if str(one.get("name")).startswith("stage, row ")]
+    assert {one["target"] for one in told} == {3}
+    assert told[-1]["current"] == 3
+    assert "stage, row 1" in capsys.readouterr().out
 
 
 @FACES

@@ -44,7 +44,7 @@ CLASSES = {
     "Eiger": _Class("eiger"),
     "Lambda": _Class("lambda", 9010, 4),
     "DectrisStream2": _Class("eiger-stream2", 31001),
-    "Jungfrau": _Class("jungfraujoch", 2345),
+    "Jungfrau": _Class("jungfraujoch-preview", 2345),
     "PsiEiger": _Class("psi-eiger", 30001, 2),
 }
 PIPELINES = {"PilatusPipeline": "pilatus", "OrcaPipeline": "orca"}
@@ -129,6 +129,8 @@ def convert(name: str, old: Any, place: Place) -> dict[str, Any]:
         new["outputs"] = [{"name": "secondary", "address": f"tcp://*:{old['data_port']}"}]
     if pipeline == "pilatus":
         new |= {"transforms": _of_pilatus(old), "compress": "bslz4" if old.get("compress", True) else "none"}
+    if kind.type == "psi-eiger":
+        new["transforms"] = ["psi_eiger"]
     if pipeline is not None and old.get("nworkers"):
         new["workers"] = old["nworkers"]
     return new
@@ -161,7 +163,7 @@ def _of_pilatus(old: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The steps of the old pipeline, in its order."""
     steps: list[dict[str, Any]] = []
     if old.get("tot"):
-        steps.append({"time_over_threshold": {"table": f"{old['tot']}#tot_to_energy_tensor"}})
+        steps.append({"tot": {"tensor": f"{old['tot']}#tot_to_energy_tensor"}})
     if old.get("rotate"):
         steps.append({"rotate": {"quarter_turns": -1}})
     if old.get("mask"):

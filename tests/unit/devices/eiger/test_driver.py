@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -72,12 +73,44 @@ def test_a_series_that_nobody_wants_any_more(
         before = time.monotonic()
         driver.disarm()
         assert time.monotonic() - before < 5
+        assert not [one for one in threading.enumerate() if one.name.startswith("trigger of")]
         assert (unit.commands, unit.state) == (["arm", "trigger", "abort"], "idle")
         unit.commands.clear()
         # The next series of the service.
         client = service.connect()
         client.abort(watch.report.id)
         watch = SeriesWatch(client, client.arm(ArmRequest(name="b", open_ended=True)))
+
+
+def test_a_trigger_waits_for_the_answer_to_the_one_before(
+    unit: StandIn, driver: EigerDriver, service: StreamedService
+) -> None:
+    """As the detector takes no other until then."""
+    answered = threading.Event()
+    unit.on_trigger = lambda frames: answered.wait(20)
+    driver.arm(1, 10, 0.001, external=False)
+    driver.trigger()
+    second = threading.Thread(target=driver.trigger)
+    second.start()
+    second.join(0.1)
+    assert second.is_alive()
+    answered.set()
+    second.join()
+    driver.disarm()
+    assert unit.commands == ["arm", "trigger", "trigger", "disarm"]
+
+
+def test_a_trigger_that_is_never_answered(
+    unit: StandIn, driver: EigerDriver, service: StreamedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SETTLING", 0.05)
+    unit.on_trigger = lambda frames: unit.aborted.wait(20)
+    driver.arm(1, 10, 0.001, external=False)
+    driver.trigger()
+    with pytest.raises(DeadlineExceeded, match="still busy with the trigger before"):
+        driver.trigger()
+    driver.disarm()
+    assert unit.state == "idle"
 
 
 def test_triggers_by_cable_that_did_not_come(unit: StandIn, driver: EigerDriver, watch: SeriesWatch) -> None:

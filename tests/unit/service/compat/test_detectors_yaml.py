@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -118,3 +119,45 @@ def test_only_the_old_form_is_converted(tmp_path: Path, capsys: pytest.CaptureFi
 
     assert main(["config", "convert", str(path)]) == 2
     assert "is no detectors.yaml" in capsys.readouterr().err
+
+
+PILATUS = """
+femtomax-pilatus:
+  class: Detector
+  nworkers: 4
+  dcu_host_purple: pilatus
+  data_port: 27001
+  pipeline: PilatusPipeline
+  rotate: true
+  compress: false
+  mask: [[0, 3], [1, 4]]
+  tot: {tensor}
+"""
+
+
+def test_the_steps_of_the_old_pipeline_in_its_order(tmp_path: Path) -> None:
+    tensor = tmp_path / "calibration.npz"
+    np.savez(tensor, tot_to_energy_tensor=np.ones((619, 487, 3)))
+    config = load(written(tmp_path, PILATUS.format(tensor=tensor)), None, {})
+
+    assert config.type == "pilatus"
+    assert [next(iter(step)) for step in config.transforms] == ["tot", "rotate", "mask"]
+    assert (config.compress, config.workers) == ("none", 4)
+
+
+CLASSES = {
+    "Detector": ("stins", ["tcp://h:9999"]),
+    "Eiger": ("eiger", ["tcp://h:9999"]),
+    "DectrisStream2": ("eiger-stream2", ["tcp://h:31001"]),
+    "Lambda": ("lambda", ["tcp://h:9010", "tcp://h:9011", "tcp://h:9012", "tcp://h:9013"]),
+    "Jungfrau": ("jungfraujoch-preview", ["tcp://h:2345"]),
+    "PsiEiger": ("psi-eiger", ["tcp://h:30001", "tcp://h:30002"]),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_class_is_a_row_with_its_ports(name: str, tmp_path: Path) -> None:
+    config = load(written(tmp_path, f"one: {{class: {name}, dcu_host_purple: h}}"), None, {})
+
+    assert (config.type, config.source.endpoints) == CLASSES[name]
+    assert config.source.modules is (len(CLASSES[name][1]) > 1)
