@@ -11,10 +11,8 @@ Scherrer Institute, the receiver of "mflow", and headers of real cameras.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -22,6 +20,7 @@ import numpy as np
 from typing_extensions import Buffer
 
 from bluesky_streamdet.codecs.codec import FormatChecker, Message, check_number, check_payload, json_of
+from bluesky_streamdet.codecs.details import LARGEST_DETAIL, MOST_DETAILS, Details
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, FrameFormat, SeriesEnd, SeriesStart
 
@@ -39,13 +38,6 @@ KNOWN = frozenset(
     )
 )
 """Keys that are no particulars of a frame, or hold them."""
-NUMBERS = frozenset((int, float, bool))
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-MOST_DETAILS = 64
-"""Particulars of a frame that are looked at, in "image_attributes" and besides; those behind them are left out."""
-MOST_NAMES = 1000
-LARGEST_DETAIL = 1 << 63
-
 _HEADERS = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -57,7 +49,7 @@ class Decoder:
         self._said: tuple[Any, ...] = ()
         self._format: FrameFormat | None = None
         self._swapped = False
-        self._fits = _Fits()
+        self._details = Details()
         self._scan: tuple[Any, Any] = (None, None)
         self._series: str | None = None
 
@@ -128,31 +120,10 @@ class Decoder:
     def _detail_of(self, header: dict[str, Any]) -> dict[str, Any] | None:
         """The numbers that a header says of its frame alone. Those in "image_attributes" win, being the camera's."""
         own = header.get("image_attributes")
-        detail = self._numbers(own) if type(own) is dict else {}
+        detail = self._details(own) if type(own) is dict else {}
         if more := [name for name in header if name not in KNOWN]:
-            detail = self._numbers({name: header[name] for name in more[:MOST_DETAILS]}) | detail
+            detail = self._details({name: header[name] for name in more[:MOST_DETAILS]}) | detail
         return detail or None
-
-    def _numbers(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Those that a file can keep in columns of their names."""
-        if len(said) > MOST_DETAILS:
-            said = dict(islice(said.items(), MOST_DETAILS))
-        fits = self._fits
-        return {
-            name: value
-            for name, value in said.items()
-            if type(value) in NUMBERS and fits[name] and -LARGEST_DETAIL <= value < LARGEST_DETAIL
-        }
-
-
-class _Fits(dict[str, bool]):
-    """Whether a name is fit for a dataset, by that name; found out once."""
-
-    def __missing__(self, name: str) -> bool:
-        if len(self) >= MOST_NAMES:
-            self.clear()
-        fits = self[name] = NAME.fullmatch(name) is not None
-        return fits
 
 
 def _kind(htype: Any) -> str:

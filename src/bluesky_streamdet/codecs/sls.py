@@ -18,6 +18,7 @@ import numpy as np
 from typing_extensions import Buffer
 
 from bluesky_streamdet.codecs.codec import FormatChecker, Message, check_number, check_payload, json_of
+from bluesky_streamdet.codecs.details import Details
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import RAW, Event, Frame, SeriesEnd, SeriesStart
 
@@ -27,7 +28,7 @@ DETAILS = ("timestamp", "expLength", "packetNumber", "bunchId", "acqIndex", "fra
 
 
 class _Header(msgspec.Struct, gc=False):
-    frameNumber: int = 0  # noqa: N815, as it is called on the wire
+    frameNumber: int  # noqa: N815, as it is called on the wire
     bitmode: int = 16
     shape: tuple[int, int] | None = None
     size: int | None = None
@@ -43,6 +44,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._format = FormatChecker()
+        self._details = Details()
 
     def decode(self, parts: Sequence[Buffer], received: int) -> Sequence[Event]:
         if not parts:
@@ -61,12 +63,9 @@ class Decoder:
         payload = tuple(parts[1:])
         check_payload(form, payload)
         number = check_number(header.frameNumber, "frame number") - 1
-        return (Frame(number, None, None, form, payload, received, _detail(json_of(_ALL, parts[0]))),)
-
-
-def _detail(said: dict[str, Any]) -> dict[str, Any] | None:
-    detail = {name: said[name] for name in DETAILS if type(said.get(name)) is int and abs(said[name]) < 1 << 63}
-    return detail or None
+        said = json_of(_ALL, parts[0])
+        detail = self._details({name: said[name] for name in DETAILS if name in said})
+        return (Frame(number, None, None, form, payload, received, detail or None),)
 
 
 class Encoder:

@@ -5,8 +5,9 @@
     series_end  {"htype": "series_end", "msg_number"}
 
 `msg_number` counts all messages over the life of the sender; without it, frames are put in order by their numbers.
-Optional in an image: "chunks" (what one part holds) and "discard" (show it, don't write it); in the settings:
-"save_raw" (false: write nothing), "nframes" and "exptime", in seconds.
+Optional in an image: "chunks" (what one part holds) and "discard" (show it, don't write it); what else there is of
+numbers is kept with its frame. Optional in the settings: "save_raw" (false: write nothing), "nframes" and "exptime", in
+seconds.
 Detectors that speak it, and where the format is described: docs/reference/stins.md.
 """
 
@@ -28,6 +29,7 @@ from bluesky_streamdet.codecs.codec import (
     json_of,
     plain,
 )
+from bluesky_streamdet.codecs.details import Details
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import RAW, Event, Frame, FrameFormat, SeriesEnd, SeriesStart
 
@@ -51,7 +53,14 @@ class _SeriesEnd(msgspec.Struct, tag_field="htype", tag="series_end"):
     msg_number: int | None = None
 
 
+class _BareImage(_Image, tag_field="htype", tag="image", gc=False, forbid_unknown_fields=True):
+    """An image header that says nothing else, as most do; so the others alone are read twice."""
+
+
+_BARE = msgspec.json.Decoder(_BareImage)
 _HEADERS = msgspec.json.Decoder(_Header | _Image | _SeriesEnd)
+_ALL = msgspec.json.Decoder(dict[str, Any])
+IMAGE_KEYS = frozenset(("htype", *_Image.__struct_fields__))
 _SETTINGS = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -60,25 +69,37 @@ class Decoder:
 
     def __init__(self) -> None:
         self._format = FormatChecker()
+        self._details = Details()
 
     def decode(self, parts: Sequence[Buffer], received: int) -> Sequence[Event]:
         if not parts:
             raise MalformedMessage("empty message")
-        header = json_of(_HEADERS, parts[0])
+        header, detail = self._header_of(parts[0])
         position = header.msg_number
         if position is not None:
             check_number(position, "msg_number")
-        if type(header) is _Image:
+        if isinstance(header, _Image):
             form = self._form(header)
             payload = tuple(parts[1:])
             check_payload(form, payload)
             number = check_number(header.frame, "frame number")
-            return (Frame(number, position, None, form, payload, received, None, header.discard),)
+            return (Frame(number, position, None, form, payload, received, detail, header.discard),)
         if type(header) is _Header:
             return (_series_start(header, parts[1:]),)
         if len(parts) > 1:
             raise MalformedMessage("wrong number of parts", f"{len(parts)} in a series_end")
         return (SeriesEnd(None, position),)
+
+    def _header_of(self, part: Buffer) -> tuple[_Header | _Image | _SeriesEnd, dict[str, Any] | None]:
+        """The header, and what an image's says besides."""
+        try:
+            return _BARE.decode(part), None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            header = json_of(_HEADERS, part)
+        if type(header) is not _Image:
+            return header, None
+        said = json_of(_ALL, part)
+        return header, self._details({name: said[name] for name in said if name not in IMAGE_KEYS}) or None
 
     def _form(self, header: _Image) -> FrameFormat:
         return self._format(header.shape, header.type, header.compression or RAW, header.chunks)
@@ -143,6 +164,8 @@ class Encoder:
             header["chunks"] = chunks
         if frame.discard:
             header["discard"] = True
+        if frame.detail:
+            header = frame.detail | header
         return [msgspec.json.encode(header), *frame.parts]
 
     def end(self, end: SeriesEnd) -> Message:

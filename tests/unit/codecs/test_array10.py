@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bluesky_streamdet.catalog import CODECS
-from bluesky_streamdet.codecs import array10
+from bluesky_streamdet.codecs import array10, details
 from bluesky_streamdet.codecs.codec import LARGEST_NUMBER, Message
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import BSLZ4, RAW, Frame, FrameFormat, SeriesEnd, SeriesStart
@@ -124,8 +124,8 @@ def test_so_many_particulars_are_kept_and_no_more() -> None:
     for batch in range(20):
         own = {f"n{batch}_{index}": index for index in range(100)}
         detail = one([header(image_attributes=own), b"12345678"], decoder).detail
-        assert detail is not None and len(detail) == array10.MOST_DETAILS
-    assert len(decoder._fits) <= array10.MOST_NAMES
+        assert detail is not None and len(detail) == details.MOST_DETAILS
+    assert len(decoder._details._fits) <= details.MOST_NAMES
 
 
 @pytest.mark.parametrize("own", [{}, {"scan_index": 1}, {"scan_index": 1, "scan_datetime": "now"}, {"scan_index": 1.5}])

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.codecs import stins
 from bluesky_streamdet.codecs.codec import LARGEST_NUMBER, Message
 from bluesky_streamdet.core.errors import MalformedMessage
-from bluesky_streamdet.core.events import SeriesStart
+from bluesky_streamdet.core.events import Frame, SeriesStart
 from bluesky_streamdet.testing.decoder_contract import DecoderContract
 from tests.unit.codecs.buffers import BUFFERS
 
@@ -68,3 +69,15 @@ def test_the_encoder_numbers_its_messages_and_asks_for_no_file() -> None:
     for position in range(3):
         (start,) = decoder.decode(encoder.start(SeriesStart(save=False)), 0)
         assert start == SeriesStart(None, position, "", save=False)
+
+
+def test_what_else_an_image_says_is_kept_with_its_frame() -> None:
+    parts = [IMAGE % b',"exposure_time":0.25,"laser_on":true,"note":"dark","x":[0,260]', b"12345678"]
+
+    (frame,) = stins.Decoder().decode(parts, 0)
+    assert isinstance(frame, Frame)
+    assert frame.detail == {"exposure_time": 0.25, "laser_on": True}
+    # It travels on, and can't take the place of what the format itself says.
+    again = msgspec.structs.replace(frame, detail={**frame.detail, "frame": 99})
+    header = msgspec.json.decode(stins.Encoder().frame(again)[0])
+    assert (header["laser_on"], header["exposure_time"], header["frame"]) == (True, 0.25, 0)
