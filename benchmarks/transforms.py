@@ -28,6 +28,7 @@ from rich.table import Table
 from bluesky_streamdet.catalog import CODECS, DETECTORS
 from bluesky_streamdet.core.events import CBF, MONO12P, RAW, Event, Frame, FrameFormat, SeriesStart
 from bluesky_streamdet.streaming.chain import Chain
+from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.intake import BATCH_BYTES, Taken
 from bluesky_streamdet.streaming.transforming import Transforming
 from bluesky_streamdet.transforms import bslz4, pixels
@@ -138,6 +139,12 @@ class Bank:
         return iter(())
 
     def end(self) -> None: ...
+
+    def pause(self, paused: bool) -> None: ...
+
+    def move(self, config: SourceConfig) -> None: ...
+
+    def keep_messages(self, keep: bool) -> None: ...
 
     def report(self) -> list[Any]:
         return []

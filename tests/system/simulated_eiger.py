@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 
 from bluesky_streamdet.core.errors import HardwareFailed
@@ -18,18 +19,20 @@ PATIENCE = 30.0
 
 
 class Tickit:
-    """command: of tickit. stream: addresses of versions 1 and 2 of its stream."""
+    """command: of tickit. stream: addresses of versions 1 and 2 of its stream. A cable triggers it in mode exts."""
 
     def __init__(self, command: Path, folder: Path) -> None:
-        rest, legacy, cbor = free_ports(3)
+        rest, legacy, cbor, self._cable = free_ports(4)
         self.url = f"http://127.0.0.1:{rest}"
         self.simplon = Simplon(self.url)
         self.stream = {1: f"tcp://127.0.0.1:{legacy}", 2: f"tcp://127.0.0.1:{cbor}"}
         ports = {"port": rest, "stream_legacy_port": legacy, "stream_cbor_port": cbor}
         hosts = {"host": "127.0.0.1", "stream_host": "127.0.0.1"}
-        kind = {"type": "tickit_devices.eiger.Eiger", "name": "eiger", "inputs": {}}
+        wired = {"trigger": {"component": "cable", "port": "trigger"}}
+        eiger = {"type": "tickit_devices.eiger.Eiger", "name": "eiger", "inputs": wired}
+        cable = {"type": "tickit_cable.Cable", "name": "cable", "inputs": {}, "port": self._cable}
         config = folder / "eiger.yaml"
-        config.write_text(json.dumps([{**kind, **hosts, **ports}]))
+        config.write_text(json.dumps([{**eiger, **hosts, **ports}, cable]))
         self._command = [str(command.with_name("python")), str(PROGRAM), "--log-level", "ERROR", "all", str(config)]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -51,6 +54,16 @@ class Tickit:
             self.simplon.set(f"detector/config/{name}", value)
         self.simplon.command("arm")
         self.simplon.command("trigger")
+
+    def pulse(self, number: int, period: float) -> None:
+        """Give so many triggers by the cable, and do not wait for them. period: in s."""
+        body = json.dumps({"number": number, "period": period})
+        connection = HTTPConnection("127.0.0.1", self._cable, timeout=PATIENCE)
+        try:
+            connection.request("PUT", "/pulses", body, {"Content-Type": "application/json"})
+            assert connection.getresponse().read() == b"{}"
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         """Switch it off."""

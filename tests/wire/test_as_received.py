@@ -13,7 +13,8 @@ import pytest
 import zmq
 from pydantic import ValidationError
 
-from bluesky_streamdet.streaming.config import DataPlaneConfig, OutputConfig
+from bluesky_streamdet.streaming.config import DataPlaneConfig
+from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.fanout import EARLIER, Output
 from tests.unit.streaming.frames import frame
 from tests.wire.streams import LOOPBACK, Client, Rig, Stream

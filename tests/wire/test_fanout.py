@@ -14,8 +14,8 @@ import zmq
 from bluesky_streamdet.codecs.stins import Decoder
 from bluesky_streamdet.core.errors import AddressTaken
 from bluesky_streamdet.core.events import BSLZ4, SeriesEnd, SeriesStart
-from bluesky_streamdet.streaming.config import OutputConfig
 from bluesky_streamdet.streaming.clients import SOCKET_QUEUE
+from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.transforms import pixels
 from tests.unit.streaming.frames import frame, picture

@@ -263,7 +263,7 @@ def test_clients_get_the_rest_when_the_service_ends(rigs: Rigs) -> None:
         wait(1)
 
     output.wait = waiting  # type: ignore[method-assign]
-    rig.pipeline.send_rest(20)
+    rig.pipeline.outputs.send_rest(20)
 
     assert output.report().queued == 0
     assert output.report().sent == 40
@@ -282,7 +282,7 @@ def test_who_never_reads_can_not_hold_up_the_services_end(rigs: Rigs) -> None:
         clock.advance(0.3)
 
     output.wait = waiting  # type: ignore[method-assign]
-    rig.pipeline.send_rest(1)
+    rig.pipeline.outputs.send_rest(1)
 
     assert len(waits) == 4
     assert output.report().queued > 0

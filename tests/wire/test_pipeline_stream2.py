@@ -20,7 +20,7 @@ from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.codecs.codec import Message
 from bluesky_streamdet.core.events import LZ4, RAW, Frame, FrameFormat, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.config import SourceConfig
+from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.sender import Sender
 from bluesky_streamdet.streaming.source import LARGEST_COPIED, Source
 from bluesky_streamdet.transforms import lz4

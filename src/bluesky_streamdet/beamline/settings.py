@@ -24,7 +24,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service import yamlfile
 from bluesky_streamdet.service.wording import in_words
-from bluesky_streamdet.streaming.config import Section
+from bluesky_streamdet.streaming.endpoints import Section
 
 FILE = "STREAMDET_BEAMLINE"
 """The variable that names the file."""

@@ -6,6 +6,7 @@
     ├── RequestRefused         a request that cannot be carried out as asked
     │   ├── Busy               another series is armed or running
     │   ├── NoSuchSeries       the id is unknown
+    │   ├── NoSuchOutput       no output has the name
     │   ├── PathRefused        a path outside the data directory, or not a file name
     │   ├── FileTaken          the file exists and nobody asked to replace it
     │   └── Unauthorised       a change of state without the key
@@ -72,6 +73,10 @@ class Busy(RequestRefused):
 
 class NoSuchSeries(RequestRefused):
     code = "no_such_series"
+
+
+class NoSuchOutput(RequestRefused):
+    code = "no_such_output"
 
 
 class PathRefused(RequestRefused):

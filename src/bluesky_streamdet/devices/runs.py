@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 MOST_RUNS = 100
 """Open at once; the oldest of more is forgotten."""
 LARGEST = 512 << 10
@@ -43,7 +45,7 @@ class RunStarts:
         """
         with self._lock:
             newest_first = list(reversed(self._starts.values()))
-        named = (one for one in newest_first if device in one.get("detectors", ()))
+        named = (one for one in newest_first if device in _names(one.get("detectors")))
         start = next(named, newest_first[0] if newest_first else None)
         return _bounded(start) if start is not None else None
 
@@ -54,11 +56,26 @@ run_starts = RunStarts()
 
 def _bounded(start: Mapping[str, Any]) -> dict[str, Any]:
     """The document without its largest values, which `left_out` names, where it is too large as a whole."""
-    sizes = {key: len(json.dumps(value, default=str)) + len(key) for key, value in start.items()}
-    kept, left_out = dict(start), []
+    kept, left_out = _plain(start), []
+    sizes = {key: len(json.dumps(value)) + len(key) for key, value in kept.items()}
     for key in sorted(sizes, key=lambda one: sizes[one], reverse=True):
         if sum(sizes[one] for one in kept) <= LARGEST:
             break
         del kept[key]
         left_out.append(key)
     return {**kept, LEFT_OUT: left_out} if left_out else kept
+
+
+def _names(said: Any) -> list[Any]:
+    return list(said) if isinstance(said, list | tuple) else []
+
+
+def _plain(said: Any) -> Any:
+    """What JSON can hold of a document, in which plans may say anything."""
+    if isinstance(said, Mapping):
+        return {str(key): _plain(value) for key, value in said.items()}
+    if isinstance(said, list | tuple | set | frozenset):
+        return [_plain(one) for one in said]
+    if isinstance(said, np.ndarray | np.generic):
+        return _plain(said.tolist())
+    return said if said is None or isinstance(said, str | int | float) else str(said)

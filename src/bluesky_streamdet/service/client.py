@@ -13,7 +13,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -24,11 +24,13 @@ from pydantic import TypeAdapter, ValidationError
 from bluesky_streamdet.core.errors import DeadlineExceeded, RequestRefused, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.events import StatusFeed
+from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
 from bluesky_streamdet.streaming.messages import (
     ArmRequest,
     FrameReport,
     FrameTotal,
     LatestFrame,
+    OutputState,
     Problem,
     SeriesReport,
     Status,
@@ -116,6 +118,37 @@ class ServiceClient:
         """
         return self._ask("POST", f"/detector/{command}", arguments, timeout=HARDWARE).json()
 
+    def outputs(self) -> list[OutputState]:
+        """The outputs: what was sent, skipped and dropped, and what is asked of each."""
+        return _outputs(self._ask("GET", "/outputs"))
+
+    def set_outputs(self, outputs: Sequence[OutputConfig]) -> list[OutputState]:
+        """Have these outputs and no others; those that stay as they are stream on.
+
+        Raises `ConfigError`, `RequestRefused` or `AddressTaken`, which name all that is wrong; nothing has changed then.
+        """
+        return _outputs(self._ask("PUT", "/outputs", [one.model_dump(exclude_defaults=True) for one in outputs]))
+
+    def set_output(self, output: OutputConfig) -> list[OutputState]:
+        """Add an output, or change the one of its name. Raises as `set_outputs`."""
+        return _outputs(self._ask("PUT", f"/outputs/{output.name}", output.model_dump(exclude_defaults=True)))
+
+    def remove_output(self, name: str) -> list[OutputState]:
+        """Close an output. Raises `NoSuchOutput`."""
+        return _outputs(self._ask("DELETE", f"/outputs/{name}"))
+
+    def set_source(self, source: SourceConfig) -> None:
+        """Take frames from elsewhere, after what has come. Raises `RequestRefused`, `AddressTaken` or `ConfigError`."""
+        self._ask("PUT", "/source", source.model_dump())
+
+    def pause(self) -> None:
+        """Take nothing more from the detector, so that one that pushes waits. Raises `RequestRefused`."""
+        self._ask("POST", "/pause")
+
+    def resume(self) -> None:
+        """Take again what comes from the detector."""
+        self._ask("POST", "/resume")
+
     def set_log_level(self, level: str) -> None:
         """Let the service say more, or less: DEBUG, INFO, WARNING or ERROR."""
         self._ask("PUT", "/log-level", {"level": level})
@@ -168,7 +201,7 @@ class ServiceClient:
         self,
         method: str,
         path: str,
-        body: dict[str, Any] | None = None,
+        body: dict[str, Any] | list[dict[str, Any]] | None = None,
         params: dict[str, str] | None = None,
         timeout: float | None = None,
     ) -> httpx.Response:
@@ -259,6 +292,10 @@ def _plain(value: Any) -> Any:
 
 def _series(response: httpx.Response) -> SeriesReport:
     return SeriesReport.model_validate_json(response.content)
+
+
+def _outputs(response: httpx.Response) -> list[OutputState]:
+    return TypeAdapter(list[OutputState]).validate_json(response.content)
 
 
 def _error_in(response: httpx.Response, url: str) -> StreamdetError:

@@ -18,7 +18,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -28,7 +28,8 @@ from bluesky_streamdet.service import yamlfile
 from bluesky_streamdet.service.compat import detectors_yaml
 from bluesky_streamdet.service.compat.config import CompatConfig
 from bluesky_streamdet.service.wording import Place, in_words
-from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig, Section
+from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
+from bluesky_streamdet.streaming.endpoints import Section
 
 PREFIX = "STREAMDET_"
 SEPARATOR = "__"
@@ -91,6 +92,13 @@ class ServedDetector(PlaneConfig):
     def data_plane(self, *, again: bool = False) -> PlaneConfig:
         """The part that the data plane has to know. again: it takes the place of one that died."""
 
+    def changed(self, **changes: Any) -> Self:
+        """The same with other settings, checked as a whole. Raises `ConfigError`, which names all that is wrong."""
+        try:
+            return type(self).model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise ConfigError(in_words(error.errors(include_url=False), type(self))) from error
+
 
 class DetectorConfig(ServedDetector, DataPlaneConfig):
     """A detector that sends. `type` is a row of `catalog.DETECTORS`.
@@ -138,9 +146,13 @@ class DetectorConfig(ServedDetector, DataPlaneConfig):
         return name
 
     def data_plane(self, *, again: bool = False) -> DataPlaneConfig:
-        """The part that the data plane has to know; the same each time."""
+        """The part that the data plane has to know. The run of a std-det-writer does not begin `again`."""
         own = set(type(self).model_fields) - set(DataPlaneConfig.model_fields)
-        return DataPlaneConfig.model_validate(self.model_dump(exclude=own))
+        plane = DataPlaneConfig.model_validate(self.model_dump(exclude=own))
+        if again and any(output.writer is not None for output in plane.outputs):
+            # It would count the images of its run from 0 again, over the file that is there.
+            plane.outputs = [output.model_copy(update={"writer": None}) for output in plane.outputs]
+        return plane
 
 
 Kind = TypeVar("Kind", bound=ServedDetector)

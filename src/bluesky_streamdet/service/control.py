@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from bluesky_streamdet.core.errors import DeadlineExceeded, NoSuchSeries, RequestRefused
+from bluesky_streamdet.core.errors import DeadlineExceeded, NoSuchOutput, NoSuchSeries, RequestRefused
 from bluesky_streamdet.service.supervisor import Supervisor
+from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
 from bluesky_streamdet.streaming.messages import (
     Abort,
     Arm,
@@ -20,9 +21,13 @@ from bluesky_streamdet.streaming.messages import (
     FrameReport,
     GetFrame,
     Instruct,
+    OutputState,
+    Pause,
     SeriesReport,
     SetLogLevel,
+    SetOutputs,
     SetParameters,
+    SetSource,
     Stop,
 )
 
@@ -53,6 +58,7 @@ class Control:
         self._frame: Frame | None = None
         self._frame_at = -FRAME_AGE
         self._fetching = asyncio.Lock()
+        self._changing = asyncio.Lock()
 
     async def arm(self, request: ArmRequest) -> SeriesReport:
         """Expect a series. Raises `Busy`, `PathRefused`, `FileTaken`, or `RequestRefused` for an id that is known."""
@@ -104,6 +110,56 @@ class Control:
         answer, _ = await self._supervisor.ask(Instruct(command=command, arguments=arguments), HARDWARE)
         assert answer.result is not None
         return answer.result
+
+    def outputs(self) -> list[OutputState]:
+        """What becomes of frames at each output, and what is asked of it."""
+        settings = {one.name: one for one in self._supervisor.config.outputs}
+        reports = self._supervisor.board.status.outputs
+        return [OutputState(**dict(one), settings=settings[one.name]) for one in reports if one.name in settings]
+
+    async def set_outputs(self, outputs: Sequence[OutputConfig]) -> None:
+        """Have these outputs; those that stay as they are stream on.
+
+        Raises `ConfigError`, or `AddressTaken` for a port, which name all that is wrong; then nothing has changed.
+        """
+        async with self._changing:
+            await self._set_outputs(outputs)
+
+    async def set_output(self, output: OutputConfig) -> None:
+        """Have this output in place of the one of its name, or besides the others. Raises as `set_outputs`."""
+        async with self._changing:
+            others = [one for one in self._supervisor.config.outputs if one.name != output.name]
+            names = [one.name for one in self._supervisor.config.outputs]
+            place = names.index(output.name) if output.name in names else len(names)
+            await self._set_outputs([*others[:place], output, *others[place:]])
+
+    async def remove_output(self, name: str) -> None:
+        """Close an output. Raises `NoSuchOutput`."""
+        async with self._changing:
+            outputs = self._supervisor.config.outputs
+            if name not in [one.name for one in outputs]:
+                raise NoSuchOutput(
+                    f"There is no output {name!r}.", f"There are: {', '.join(one.name for one in outputs) or 'none'}."
+                )
+            await self._set_outputs([one for one in outputs if one.name != name])
+
+    async def _set_outputs(self, outputs: Sequence[OutputConfig]) -> None:
+        config = self._supervisor.config.changed(outputs=[one.model_dump() for one in outputs])
+        await self._supervisor.ask(SetOutputs(outputs=config.outputs))
+        self._supervisor.config.outputs = config.outputs
+
+    async def set_source(self, source: SourceConfig) -> None:
+        """Take frames from elsewhere, after what has come. Raises `ConfigError`, `AddressTaken` or `RequestRefused`."""
+        async with self._changing:
+            config = self._supervisor.config.changed(source=source.model_dump())
+            await self._supervisor.ask(SetSource(source=source))
+            # So that a data plane which has to be started anew does the same.
+            self._supervisor.config = config
+
+    async def pause(self, paused: bool) -> None:
+        """Take nothing more from the detector, so that one that pushes waits; or go on. Raises `RequestRefused`."""
+        await self._supervisor.ask(Pause(paused=paused))
+        self._supervisor.config.paused = paused
 
     async def frame(self, max_age: float = FRAME_AGE) -> Frame:
         """The latest frame, or one that was the latest `max_age` seconds ago, and its parts. Raises `NoFrame`."""

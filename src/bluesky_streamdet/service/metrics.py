@@ -71,6 +71,7 @@ class ServiceCollector(Collector):
         yield _gauge("state", "1 for the state that the service is in", states, ["detector", "state"])
         ready = {here: float(self._supervisor.ready)}
         yield _gauge("ready", "1 when a series can be taken", ready, label)
+        yield _gauge("paused", "1 while nothing is taken from the detector", {here: float(status.paused)}, label)
         yield _gauge("slow", "1 while something pushes back", {here: float(status.slow is not None)}, label)
         rates = {here: status.megabytes_per_second * 1e6}
         yield _gauge("received_bytes_per_second", "Payload that came over the last second", rates, label)
@@ -107,9 +108,13 @@ def _of_outputs(outputs: list[OutputReport], detector: str) -> Iterator[Metric]:
     label = ["detector", "output"]
     of = {(detector, output.name): output for output in outputs}
     yield _counter("output_frames_sent", "Frames given to clients", {key: one.sent for key, one in of.items()}, label)
+    skipped = {key: one.skipped for key, one in of.items()}
+    yield _counter("output_frames_skipped", "Frames that the rule of the output leaves out", skipped, label)
     dropped = {(*key, why): count for key, one in of.items() for why, count in one.dropped.items()}
     yield _counter("output_frames_dropped", "Frames that no client took", dropped, [*label, "reason"])
     yield _gauge("output_clients", "Connected clients", {key: float(one.clients) for key, one in of.items()}, label)
+    rates = {key: one.frames_per_second for key, one in of.items()}
+    yield _gauge("output_frames_per_second", "Frames given to clients over the last second", rates, label)
     queued = {key: float(one.queued) for key, one in of.items()}
     yield _gauge("output_queued_frames", "Frames that wait for a client", queued, label)
 

@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 STATUS_CODES: dict[type[errors.StreamdetError], int] = {
     errors.Unauthorised: 401,
     errors.NoSuchSeries: 404,
+    errors.NoSuchOutput: 404,
     errors.PathRefused: 422,
     errors.RequestRefused: 409,
+    errors.AddressTaken: 409,
     errors.ConfigError: 422,
     errors.ServiceUnreachable: 503,
     errors.DeadlineExceeded: 504,

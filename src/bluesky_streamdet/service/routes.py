@@ -6,9 +6,10 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response, Security, WebSocket, WebSocketDisconnect
+from fastapi.exceptions import RequestValidationError
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bluesky_streamdet.service import frames
 from bluesky_streamdet.service.board import StatusBoard
@@ -16,7 +17,8 @@ from bluesky_streamdet.service.control import FRAME_AGE, Control, LogLevel
 from bluesky_streamdet.service.gate import PROTOCOL
 from bluesky_streamdet.service.problems import ErrorBody
 from bluesky_streamdet.service.serieslog import SeriesLog
-from bluesky_streamdet.streaming.messages import ArmRequest, FrameTotal, OutputReport, SeriesReport, Status, Stop
+from bluesky_streamdet.streaming.endpoints import OutputConfig, Outputs, SourceConfig
+from bluesky_streamdet.streaming.messages import ArmRequest, FrameTotal, OutputState, SeriesReport, Status, Stop
 
 
 def _control(connection: HTTPConnection) -> Control:
@@ -35,6 +37,7 @@ Asked = Annotated[Control, Depends(_control)]
 Board = Annotated[StatusBoard, Depends(_board)]
 Log = Annotated[SeriesLog, Depends(_log)]
 Id = Annotated[str, Path(description="of the series", max_length=80)]
+Name = Annotated[str, Path(description="of the output", max_length=80)]
 
 FAILURES: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "The key is missing or wrong"},
@@ -43,6 +46,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     504: {"model": ErrorBody, "description": "The data plane did not answer in time"},
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "There is no such series"}}
+NO_OUTPUT: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "There is no such output"}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "Busy, or the file exists"}}
 
 # The gate checks the key before anything else; this makes the key part of the description.
@@ -128,9 +132,55 @@ async def frame_total(control: Asked) -> FrameTotal:
 
 
 @router.get("/outputs")
-async def outputs(board: Board) -> list[OutputReport]:
-    """The ports of the fan-out: who is connected, what was sent and dropped."""
-    return board.status.outputs
+async def outputs(control: Asked) -> list[OutputState]:
+    """The ports of the fan-out: who is connected, what was sent, skipped and dropped, and what is asked of each."""
+    return control.outputs()
+
+
+@router.put("/outputs", responses=CONFLICT, dependencies=CHANGES)
+async def set_outputs(control: Asked, outputs: Outputs) -> list[OutputState]:
+    """Have these outputs and no others; those that stay as they are stream on. All of it is done, or nothing."""
+    await control.set_outputs(outputs)
+    return control.outputs()
+
+
+@router.put("/outputs/{name}", responses=CONFLICT, dependencies=CHANGES)
+async def set_output(control: Asked, name: Name, settings: dict[str, Any]) -> list[OutputState]:
+    """Add an output, or change one, while the others stream on."""
+    try:
+        output = OutputConfig.model_validate({**settings, "name": name})
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from error
+    await control.set_output(output)
+    return control.outputs()
+
+
+@router.delete("/outputs/{name}", responses=NO_OUTPUT, dependencies=CHANGES)
+async def remove_output(control: Asked, name: Name) -> list[OutputState]:
+    """Close an output, while the others stream on."""
+    await control.remove_output(name)
+    return control.outputs()
+
+
+@router.put("/source", responses=CONFLICT, dependencies=CHANGES)
+async def set_source(control: Asked, board: Board, source: SourceConfig) -> Status:
+    """Take frames from elsewhere, after what has come."""
+    await control.set_source(source)
+    return board.status
+
+
+@router.post("/pause", responses=CONFLICT, dependencies=CHANGES)
+async def pause(control: Asked, board: Board) -> Status:
+    """Take nothing more from the detector, so that one that pushes waits."""
+    await control.pause(True)
+    return board.status
+
+
+@router.post("/resume", responses=CONFLICT, dependencies=CHANGES)
+async def resume(control: Asked, board: Board) -> Status:
+    """Take again what comes from the detector."""
+    await control.pause(False)
+    return board.status
 
 
 @router.get("/detector")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zmq
 
-from bluesky_streamdet.streaming.config import OutputConfig
+from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.source import ConnectionWatch
 
 SOCKET_QUEUE = 16

@@ -21,7 +21,7 @@ from bluesky_streamdet.codecs import std_det_writer
 from bluesky_streamdet.codecs.codec import Encoder, Message
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.clients import Clients
-from bluesky_streamdet.streaming.config import OutputConfig
+from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.messages import OutputReport
 from bluesky_streamdet.streaming.rate import Rate
 from bluesky_streamdet.streaming.source import address_of, open_socket
@@ -223,8 +223,8 @@ class Output:
     def keeps_socket(self, config: OutputConfig) -> bool:
         """Whether it could have these settings by `change`."""
         mine, form = self.config, OUTPUTS[config.encoder or self._usual]
-        same_socket = (mine.address, mine.kind, mine.connect) == (config.address, config.kind, config.connect)
-        return same_socket and not form.loose and not self._form.loose
+        same_socket = config.address in {mine.address, self.address} and config.kind == mine.kind
+        return same_socket and config.connect == mine.connect and not (form.loose or self._form.loose)
 
     def change(self, config: OutputConfig) -> None:
         """Have other settings, but for those of the socket. Clients stay, and what waits goes as it would have."""

@@ -18,7 +18,7 @@ from bluesky_streamdet.codecs.codec import Decoder
 from bluesky_streamdet.core.assemble import Assembler
 from bluesky_streamdet.core.errors import MalformedMessage, RequestRefused
 from bluesky_streamdet.core.events import Event
-from bluesky_streamdet.streaming.config import SourceConfig
+from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.messages import SourceReport, TransformReport
 from bluesky_streamdet.streaming.source import Source
 
@@ -27,6 +27,7 @@ BATCH_BYTES = 16 << 20
 """So much is taken at once before it is ordered and written; a batch costs one extension of the file."""
 PARTS_BYTES = 256 << 20
 """So much of frames may wait for the parts of other modules."""
+NONE: Sequence[zmq.Socket[bytes]] = ()
 
 
 class Taken(NamedTuple):
@@ -75,6 +76,18 @@ class Intake(Protocol):
         """Nobody wants more of this series."""
         ...
 
+    def pause(self, paused: bool) -> None:
+        """Take nothing more, or go on. Raises `RequestRefused` where what comes can't wait."""
+        ...
+
+    def move(self, config: SourceConfig) -> None:
+        """Take events from elsewhere from now on. Raises `AddressTaken`, `ConfigError` or `RequestRefused`."""
+        ...
+
+    def keep_messages(self, keep: bool) -> None:
+        """Whether events shall carry the message that they came in."""
+        ...
+
     def report(self) -> list[SourceReport]: ...
 
     def work(self) -> TransformReport | None:
@@ -91,8 +104,8 @@ class Intake(Protocol):
 class StreamIntake:
     """The messages of a detector's sockets, decoded, and put together where each socket carries a module's part.
 
-    decoder: makes one. keeps_messages: whether events carry the message that they came in, for outputs that hand it on.
-    Raises `AddressTaken` or `ConfigError`.
+    decoder: makes one. paused: whether nothing is taken, so that who pushes waits, and what is published is lost when
+    ZeroMQ's queues are full. Raises `AddressTaken` or `ConfigError`.
     """
 
     patience = math.inf
@@ -102,12 +115,18 @@ class StreamIntake:
     def __init__(
         self, config: SourceConfig, decoder: Callable[[], Decoder], context: zmq.Context[zmq.Socket[bytes]]
     ) -> None:
-        self.keeps_messages = False
-        self._source = Source(config, context)
+        self.paused = False
+        self._keeps_messages = False
+        self._decoder, self._context = decoder, context
+        self._open(config)
+
+    def _open(self, config: SourceConfig) -> None:
+        self._source = Source(config, self._context)
         modules = len(config.endpoints) if config.modules else 1
         self._assembler = Assembler(modules, PARTS_BYTES) if modules > 1 else None
         # Modules send each a stream of its own; several senders of whole frames share one.
-        self._decoders = [decoder() for _ in range(modules)] if modules > 1 else [decoder()] * self.lanes
+        one = self._decoder
+        self._decoders = [one() for _ in range(modules)] if modules > 1 else [one()] * self.lanes
 
     @property
     def lanes(self) -> int:
@@ -115,9 +134,11 @@ class StreamIntake:
 
     @property
     def sockets(self) -> Sequence[zmq.Socket[bytes]]:
-        return self._source.sockets
+        return NONE if self.paused else self._source.sockets
 
     def take(self, lane: int) -> Iterator[Taken]:
+        if self.paused:
+            return iter(())
         taken = self._decoded(lane)
         return taken if self._assembler is None else self._assembled(self._assembler, lane, taken)
 
@@ -133,7 +154,7 @@ class StreamIntake:
                 yield Taken(events, error)
                 events = list(error.events)
                 continue
-            if self.keeps_messages:
+            if self._keeps_messages:
                 keep(decoded, parts)
             events += decoded
         if took:
@@ -158,6 +179,18 @@ class StreamIntake:
 
     def end(self) -> None:
         """The detector is not ours to stop."""
+
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
+
+    def move(self, config: SourceConfig) -> None:
+        """Raises `AddressTaken` or `ConfigError`; then all is as it was. What the old sockets hold is given up."""
+        before = self._source
+        self._open(config)
+        before.close()
+
+    def keep_messages(self, keep: bool) -> None:
+        self._keeps_messages = keep
 
     def report(self) -> list[SourceReport]:
         return self._source.report()

@@ -8,7 +8,7 @@ from typing import Literal
 import zmq
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.streaming.config import SourceConfig
+from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.source import Part, Source
 
 MOST_AT_ONCE = 64

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bluesky_streamdet.core.events import FrameFormat
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.endpoints import OutputConfig, Outputs, SourceConfig
 
 START = "start_document"
 """The parameter of a series that is Bluesky's start document of its run."""
@@ -113,6 +114,12 @@ class OutputReport(Model):
     frames_per_second: float = 0.0
 
 
+class OutputState(OutputReport):
+    """An output, and what is asked of it."""
+
+    settings: OutputConfig
+
+
 class SourceReport(Model):
     """One endpoint that frames come from."""
 
@@ -149,6 +156,8 @@ class Status(Model):
     state: State | Literal["error"] = State.IDLE
     error: str | None = None
     """What went wrong, and what to do; the next series may start all the same."""
+    paused: bool = False
+    """Nothing is taken from the detector until somebody has it resumed."""
     revision: int = 0
     series: SeriesReport | None = None
     """The one that is armed or runs."""
@@ -227,6 +236,27 @@ class Instruct(Model):
     arguments: dict[str, Any] = {}
 
 
+class Pause(Model):
+    """Take nothing more from the detector, so that who pushes waits; or go on."""
+
+    kind: Literal["pause"] = "pause"
+    paused: bool = True
+
+
+class SetOutputs(Model):
+    """Have these outputs; those that stay as they are stream on."""
+
+    kind: Literal["outputs"] = "outputs"
+    outputs: Outputs
+
+
+class SetSource(Model):
+    """Take frames from elsewhere, after what has come."""
+
+    kind: Literal["source"] = "source"
+    source: SourceConfig
+
+
 class Quit(Model):
     """Drain and end the process."""
 
@@ -234,7 +264,8 @@ class Quit(Model):
 
 
 Command = Annotated[
-    Arm | Stop | Abort | SetParameters | GetFrame | SetLogLevel | Instruct | Quit, Field(discriminator="kind")
+    Arm | Stop | Abort | SetParameters | GetFrame | SetLogLevel | Instruct | Pause | SetOutputs | SetSource | Quit,
+    Field(discriminator="kind"),
 ]
 
 

@@ -25,18 +25,22 @@ from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
 from bluesky_streamdet.streaming.chain import Chain
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
+from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
 from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
 from bluesky_streamdet.streaming.monitor import Monitor
 from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
+from bluesky_streamdet.streaming.ports import Ports
 from bluesky_streamdet.streaming.transforming import Transforming
 from bluesky_streamdet.streaming.writer import SeriesWriter
 
 log = logging.getLogger(__name__)
 
-LONGEST_BLOCK = 50
-"""Milliseconds that the loop waits for a client that blocks, before it looks after everything else again."""
+TAKING_REST = 1.0
+"""Seconds in which what waits at a source is taken before another takes its place."""
+GRACE = 50
+"""Milliseconds of silence after which nothing waits there."""
 SHORTEST_FLUSH = 0.01
 """Seconds between flushes at least, when frames come singly."""
 
@@ -49,7 +53,7 @@ def open_stream(config: DataPlaneConfig, context: zmq.Context[zmq.Socket[bytes]]
     """The intake of a detector that sends. Raises `AddressTaken`, `ConfigError` or `MissingLibrary`."""
     chain = Chain(config.transforms)
     source = StreamIntake(config.source, CODECS[config.codec].decoder, context)
-    source.keeps_messages = config.hands_messages_on
+    source.keep_messages(config.hands_messages_on)
     return Transforming(source, chain, config.compress, config.workers, context)
 
 
@@ -86,13 +90,15 @@ class Pipeline:
         self._dirty_since: float | None = None
         self._flushed_at = 0.0
         self._poller = zmq.Poller()
-        self.outputs: list[Output] = []
+        self.outputs = Ports((), context, config.usual_output)
         self.monitor: Monitor | None = None
+        self.paused = False
         self.source = open_intake(config, context)
         try:
-            self.outputs += [Output(output, context, config.usual_output) for output in config.outputs]
+            self.outputs.set(config.outputs)
             if config.monitor is not None:
                 self.monitor = Monitor(config.monitor, context)
+            self.pause(config.paused)
         except BaseException:
             self.close()
             raise
@@ -138,8 +144,7 @@ class Pipeline:
         """End the series now."""
         if self.receiver.current is not None:
             self.source.end()
-            for output in self.outputs:
-                output.discard()
+            self.outputs.discard()
             self._do(self.receiver.abort(reason))
 
     def set_parameters(self, parameters: dict[str, object]) -> SeriesReport:
@@ -148,6 +153,29 @@ class Pipeline:
             raise NoSuchSeries("No series is armed or running that the parameters could go to.")
         self.writer.set_parameters(parameters)
         return self.writer.report()
+
+    def pause(self, paused: bool) -> None:
+        """Take nothing more from the detector, or go on. Raises `RequestRefused` where what comes can't wait."""
+        if paused != self.paused:
+            self.source.pause(paused)
+            self.paused = paused
+
+    def set_outputs(self, outputs: list[OutputConfig]) -> None:
+        """Have these outputs; see `Ports.set`."""
+        self.outputs.set(outputs)
+        self.config.outputs = outputs
+        self.source.keep_messages(self.config.hands_messages_on)
+
+    def set_source(self, config: SourceConfig) -> None:
+        """Take frames from elsewhere; first what has come, also while paused. Raises what `Intake.move` raises."""
+        self.source.pause(False)
+        try:
+            deadline = self._clock() + TAKING_REST
+            while self._clock() < deadline and (self._take_all() or self._poll(GRACE / 1000)):
+                self._tick()
+            self.source.move(config)
+        finally:
+            self.source.pause(self.paused)
 
     # The loop.
 
@@ -169,7 +197,7 @@ class Pipeline:
     @property
     def blocked_by(self) -> Output | None:
         """The output that the detector has to wait for."""
-        return next((output for output in self.outputs if output.blocked), None)
+        return self.outputs.blocked_by
 
     def register(self, socket: zmq.Socket[bytes]) -> None:
         """Wake the loop when something comes at this socket too."""
@@ -179,18 +207,9 @@ class Pipeline:
         """Start no series any more that nobody has armed."""
         self._accepts = False
 
-    def send_rest(self, seconds: float) -> None:
-        """Let clients of the outputs have what waits for them, at most so long."""
-        deadline = self._clock() + seconds
-        while (waiting := [one for one in self.outputs if one.waiting]) and self._clock() < deadline:
-            waiting[0].wait(LONGEST_BLOCK)
-            for output in waiting:
-                output.flush()
-
     def close(self, linger: int = 0) -> None:
         """Close all sockets; what ZeroMQ has taken for clients may still leave within `linger` ms."""
-        for output in self.outputs:
-            output.close(linger)
+        self.outputs.close(linger)
         if self.monitor is not None:
             self.monitor.close(linger)
         self.source.close()
@@ -209,10 +228,7 @@ class Pipeline:
             return came
         # Frames are there, but an output blocks: wait for that client, not for more frames.
         before = self._clock()
-        for output in self.outputs:
-            if output.blocked:
-                output.wait(LONGEST_BLOCK)
-                output.flush()
+        self.outputs.wait_for_blocking()
         if self.state is not State.FINISHING:  # A stop has to end, whatever a client does.
             self._stalled += self._clock() - before
         return False
@@ -251,8 +267,7 @@ class Pipeline:
 
     def _tick(self) -> None:
         self._do(self.receiver.tick(self.now))
-        for output in self.outputs:
-            output.flush()
+        self.outputs.flush()
         if self.monitor is not None:
             self.monitor.answer()
         self._flush_if_due(idle=False)
@@ -284,8 +299,7 @@ class Pipeline:
             announced.save,
             announced.message,
         )
-        for output in self.outputs:
-            output.start(announced)
+        self.outputs.start(announced)
         if self.monitor is not None:
             self.monitor.start(announced)
         log.info("series %s started", series.id)
@@ -297,8 +311,7 @@ class Pipeline:
         before = self._clock()
         self.writer.write(frames)
         self._account(before)
-        for output in self.outputs:
-            output.send(frames)
+        self.outputs.send(frames)
         if self.monitor is not None:
             self.monitor.show(frames[-1])
         self.latest, self.latest_series = frames[-1], action.series.id
@@ -312,8 +325,7 @@ class Pipeline:
         before = self._clock()
         self.writer.finish(action.series)
         self._account(before)
-        for output in self.outputs:
-            output.end(SeriesEnd(action.series.key, error=action.series.fault, message=action.series.end_message))
+        self.outputs.end(SeriesEnd(action.series.key, error=action.series.fault, message=action.series.end_message))
         self.last, self.failure = self.writer.report(), self.writer.failure
         self.writer = None
         self._dirty_since = None

@@ -27,10 +27,13 @@ from bluesky_streamdet.streaming.messages import (
     FrameReport,
     GetFrame,
     Instruct,
+    Pause,
     Quit,
     Request,
     SetLogLevel,
+    SetOutputs,
     SetParameters,
+    SetSource,
     Stop,
     scalars_of,
 )
@@ -103,7 +106,7 @@ class DataPlane:
         while self._pipeline.state is not State.IDLE and time.monotonic() < deadline:
             self._pipeline.turn(0.02)
         self._pipeline.abort(f"the service ended, and not all had come within {DRAINING:g} s")
-        self._pipeline.send_rest(SENDING_REST)
+        self._pipeline.outputs.send_rest(SENDING_REST)
         self._report()
 
     def _note_change(self) -> None:
@@ -152,11 +155,22 @@ class DataPlane:
                 logging.getLogger("bluesky_streamdet").setLevel(level)
             case Instruct(command=command, arguments=arguments):
                 result = pipeline.source.obey(command, arguments)
+            case Pause() | SetOutputs() | SetSource():
+                self._set_up(request.command)
             case Quit():
                 self._quitting = True
             case GetFrame():
                 pass
         return Answer(number=request.number, series=series, status=self._reporter.status(), result=result)
+
+    def _set_up(self, command: Pause | SetOutputs | SetSource) -> None:
+        match command:
+            case Pause(paused=paused):
+                self._pipeline.pause(paused)
+            case SetOutputs(outputs=outputs):
+                self._pipeline.set_outputs(outputs)
+            case SetSource(source=source):
+                self._pipeline.set_source(source)
 
     def _describe(self, frame: Frame) -> FrameReport:
         form = frame.format
@@ -183,7 +197,7 @@ def main(model: type[PlaneConfig] = DataPlaneConfig, open_intake: OpenIntake = o
     logging.getLogger("bluesky_streamdet").setLevel(config.log_level)
     # Ctrl-C reaches the whole process group; the control plane decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with zmq.Context() as context:
+    with zmq.Context(config.io_threads) as context:
         try:
             plane = DataPlane(config, endpoint, context, parent, open_intake)
         except StreamdetError as error:

@@ -43,6 +43,7 @@ class StatusReporter:
             detector=pipeline.config.detector,
             state="error" if failed else receiver.state,
             error=error,
+            paused=pipeline.paused,
             revision=self._revision,
             series=writer.report() if writer is not None else None,
             last_series=pipeline.last,

@@ -28,6 +28,7 @@ from bluesky_streamdet.codecs.codec import DTYPES
 from bluesky_streamdet.core.errors import MalformedMessage, StreamdetError
 from bluesky_streamdet.core.events import STORABLE, Event, Frame, FrameFormat, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.chain import Bound, Chain, moved
+from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.intake import Intake, Taken
 from bluesky_streamdet.streaming.messages import SourceReport, TransformReport
 from bluesky_streamdet.transforms import bslz4, pixels
@@ -144,6 +145,18 @@ class Transforming:
         """Only what has come until now is waited for."""
         self._owed = self._in_work + len(self._backlog)
         self._source.end()
+
+    def pause(self, paused: bool) -> None:
+        """Take nothing more, or go on; what is in work goes on all the same."""
+        self._source.pause(paused)
+        self._sockets = (self._crew.socket, *self._source.sockets)
+
+    def move(self, config: SourceConfig) -> None:
+        self._source.move(config)
+        self._sockets = (self._crew.socket, *self._source.sockets)
+
+    def keep_messages(self, keep: bool) -> None:
+        self._source.keep_messages(keep)
 
     def report(self) -> list[SourceReport]:
         return self._source.report()

@@ -15,6 +15,7 @@ import re
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
@@ -186,7 +187,8 @@ def _pixels(data: NDArray[np.uint8], count: int, kind: np.dtype[Any]) -> NDArray
 
 def _integers(data: NDArray[np.uint8], places: NDArray[np.intp], width: int) -> NDArray[Any]:
     """The little-endian signed integers of `width` bytes at `places`."""
-    return data[places[:, None] + np.arange(width)].view(f"<i{width}")[:, 0]
+    anywhere = as_strided(data[:width].view(f"<i{width}"), (data.size - width + 1,), (1,), writeable=False)
+    return anywhere[places]
 
 
 def _escapes(data: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -194,11 +196,15 @@ def _escapes(data: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp
 
     The byte 80 begins one, unless it lies within another.
     """
-    places = np.flatnonzero(data == ESCAPE)
+    escapes = data == ESCAPE
+    places = np.flatnonzero(escapes)
     if not places.size:
         return places, places
     lengths = _lengths(data, places)
-    real = _reached(np.searchsorted(places, places + lengths))
+    # How many lie before each byte is the number of the first that does not.
+    before = np.zeros(data.size + 1, np.int32)
+    np.cumsum(escapes, out=before[1:], dtype=np.int32)
+    real = _reached(before[np.minimum(places + lengths, data.size)])
     return places[real], lengths[real]
 
 
@@ -216,7 +222,7 @@ def _lengths(data: NDArray[np.uint8], places: NDArray[np.intp]) -> NDArray[np.in
     return lengths
 
 
-def _reached(following: NDArray[np.intp]) -> NDArray[np.bool_]:
+def _reached(following: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """Which places are reached from place 0, when from each of them one goes on to `following`, which is behind it.
 
     The way is followed in stretches of equal length, all at once: first backwards, to know where one leaves a stretch

@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from bluesky_streamdet.service.config import ServedDetector, validated
-from bluesky_streamdet.streaming.config import OutputConfig, PlaneConfig, Section
+from bluesky_streamdet.streaming.config import PlaneConfig
+from bluesky_streamdet.streaming.endpoints import OutputConfig, Section
 from bluesky_streamdet.xspress3.simulation.config import SimulationConfig
 
 DATA_PORT, PUBLIC_PORT, MONITOR_PORT = 9999, 9997, 9998

@@ -14,6 +14,7 @@ from typing import Any
 
 from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed, RequestRefused
 from bluesky_streamdet.core.events import Event, SeriesEnd, SeriesStart
+from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.intake import Taken
 from bluesky_streamdet.streaming.messages import SourceReport
 from bluesky_streamdet.xspress3 import instructions
@@ -98,6 +99,16 @@ class Streamer:
         """Nobody wants more of this series: begin nothing more; what there is, is still read."""
         if self.series is not None:
             self.stop()
+
+    def pause(self, paused: bool) -> None:
+        if paused:
+            raise RequestRefused("An Xspress3 does not wait.", "Stop its series instead.")
+
+    def move(self, config: SourceConfig) -> None:
+        raise RequestRefused("This service owns its detector; its frames come from nowhere else.")
+
+    def keep_messages(self, keep: bool) -> None:
+        """There are none."""
 
     def report(self) -> list[SourceReport]:
         name = "Xspress3" if self.simulated is None else "simulated Xspress3"

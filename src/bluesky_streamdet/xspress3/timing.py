@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service.wording import in_words
-from bluesky_streamdet.streaming.config import Section
+from bluesky_streamdet.streaming.endpoints import Section
 from bluesky_streamdet.xspress3.constants import (
     GAP_CYCLES,
     GAP_DEBOUNCE,

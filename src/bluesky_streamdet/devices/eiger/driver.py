@@ -7,7 +7,6 @@ a series that nobody wants any more is ended at once; after `disarm`, whatever h
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any
 
@@ -207,18 +206,16 @@ class EigerDriver:
 
     def _wait_for_idle(self) -> None:
         deadline = time.monotonic() + SETTLING
-        pause = threading.Event()
         while (state := self.simplon.state()) != IDLE:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(
                     f"The detector at {self.simplon.url} was told to end its series {SETTLING:g} s ago; it is {state}.",
                     "Look at its web page; initializing it may help.",
                 )
-            pause.wait(LOOK)
+            time.sleep(LOOK)
 
     def _wait_until_connected(self, client: Client) -> None:
         deadline = time.monotonic() + self._margin
-        pause = threading.Event()
         while lost := [one.endpoint for one in client.status().sources if not one.connected]:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(
@@ -226,7 +223,7 @@ class EigerDriver:
                     "Is that the detector's address, and the port of the version of the stream? It is 9999 of version "
                     "1 and 31001 of version 2, mostly.",
                 )
-            pause.wait(LOOK)
+            time.sleep(LOOK)
 
     def _wait_for_header(self, watch: SeriesWatch, number: int | None) -> None:
         deadline = time.monotonic() + self._margin
@@ -241,7 +238,7 @@ class EigerDriver:
             watch.changed_since(changes, deadline - time.monotonic())
             changes = watch.changes
         came = watch.report.stream_series
-        if self._numbered and number is not None and came is not None and came != str(number):
+        if self._numbered and number is not None and came is not None and came.isdecimal() and int(came) != number:
             raise self._left_over(watch.report)
 
     def _left_over(self, report: SeriesReport) -> RequestRefused:

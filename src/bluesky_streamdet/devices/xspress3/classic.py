@@ -187,9 +187,10 @@ class Xspress3Detector(StreamDetector):
 
     def _check_frames(self) -> None:
         """Raises `ConfigError`, before the datum of an event would be that of another frame."""
-        if self._acquisition.setup.asset_docs == "resource" and self._frames > 1:
+        frames = self._frames
+        if self._acquisition.setup.asset_docs == "resource" and frames > 1:
             raise ConfigError(
-                f"Documents of the kind 'resource' can't tell of several frames an event; {self.name} takes {self._frames}.",
+                f"Documents of the kind 'resource' can't tell of several frames an event; {self.name} takes {frames}.",
                 "Take one, or make the device with asset_docs='stream' and keep the run in Tiled.",
             )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from bluesky_streamdet.streaming.config import Section
+from bluesky_streamdet.streaming.endpoints import Section
 
 DIALECTS = {"receiver": 5000}
 """The old programs whose clients a service can answer, and the port that each of them had."""

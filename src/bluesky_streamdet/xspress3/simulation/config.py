@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from bluesky_streamdet.streaming.config import Section
+from bluesky_streamdet.streaming.endpoints import Section
 
 EVENT_WIDTHS = {"X3": 6, "X3V7": 6, "Mini": 7, "X4": 6}
 """Clock cycles of an event, as real settings have them."""

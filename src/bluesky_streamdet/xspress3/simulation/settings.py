@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
-from bluesky_streamdet.streaming.config import Section
+from bluesky_streamdet.streaming.endpoints import Section
 from bluesky_streamdet.xspress3.abi import TRIGGER_B_FIELDS
 from bluesky_streamdet.xspress3.constants import BINS_PER_MCA, NUM_WINDOWS, ErrorCode
 from bluesky_streamdet.xspress3.simulation.channel import Channel, DeadTimeParameters

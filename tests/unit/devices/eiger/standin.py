@@ -202,7 +202,7 @@ class StreamedService(ScriptedService):
         unit.on_arm = self.header
         unit.on_trigger = self.frames
 
-    def header(self, number: int) -> None:
+    def header(self, number: int | str) -> None:
         if self.current is not None and not self.deaf:
             assert isinstance(self.current, StreamedSeries)
             self.current.name = str(number)

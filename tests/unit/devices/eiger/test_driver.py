@@ -162,9 +162,13 @@ def test_a_series_left_over_in_the_stream(
     assert unit.state == "idle"
 
 
-def test_answers_that_are_no_numbers_of_series(unit: StandIn, watch: SeriesWatch, service: StreamedService) -> None:
-    unit.on_arm = lambda number: service.header(77)
-    driver = EigerDriver(Simplon(unit.url), Settings(), margin=5.0, numbered=False)
+@pytest.mark.parametrize(("series", "numbered"), [("77", False), ("01HBV3JPF9T4ZDPADX6EMK6XMZ", True)])
+def test_series_that_can_not_be_compared(
+    unit: StandIn, watch: SeriesWatch, service: StreamedService, series: str, numbered: bool
+) -> None:
+    """As the answer to arm is no number of the series, or the stream has none."""
+    unit.on_arm = lambda number: service.header(series)
+    driver = EigerDriver(Simplon(unit.url), Settings(), margin=5.0, numbered=numbered)
     driver.follow(watch)
     driver.arm(1, 1, 0.1, external=False)
     driver.disarm()

@@ -193,19 +193,23 @@ def test_a_trigger_that_is_refused(RE: RunEngine, unit: StandIn, service: Stream
 
 
 @pytest.mark.allow_error_log
+@pytest.mark.parametrize("how", ["abort", "stop", "halt"])
 @FACES
-def test_an_abort_in_the_middle_of_a_series(RE: RunEngine, unit: StandIn, service: StreamedService, face: str) -> None:
+def test_the_end_in_the_middle_of_a_series(
+    RE: RunEngine, unit: StandIn, service: StreamedService, face: str, how: str
+) -> None:
     """The detector is aborted while its trigger waits for frames; the next plan works."""
     eiger, documents = detector(face, unit, service), Documents()
     service.hold = unit.forgetful = True
     with pausing(RE, service), pytest.raises(RunEngineInterrupted):
         RE(fly([eiger], 1000), documents)
-    RE.abort()
-    assert (unit.commands, unit.state, service.current) == (["arm", "trigger", "abort"], "idle", None)
-    assert documents.stop["exit_status"] == "abort"
+    getattr(RE, how)()
+    if how != "halt":  # after which RunEngine does not wait for devices
+        assert (unit.commands, unit.state, service.current) == (["arm", "trigger", "abort"], "idle", None)
     service.hold = False
     RE(bp.count([eiger], 2), documents)
     assert documents.stop["num_events"] == {"primary": 2}
+    assert (unit.state, service.current) == ("idle", None)
 
 
 @pytest.mark.allow_error_log
