@@ -13,7 +13,6 @@ from tickit.core.components.device_component import DeviceComponent
 from tickit.core.device import Device, DeviceUpdate
 from tickit.core.typedefs import SimTime
 
-
 WIDTH = 1_000_000
 """ns of a pulse."""
 

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -85,6 +86,23 @@ def test_a_broken_package_is_named_and_hinders_nobody(packages: Path, tmp_path: 
     assert f"{tmp_path}/streamdet.yaml, line 6" in str(caught.value)
     assert said in str(caught.value)
     assert catalog.TRANSFORMS["gain"].function.__module__ == "mybeamline.transforms"
+
+
+def test_a_row_says_that_it_moves_pixels(packages: Path, rigs: Callable[..., Rig]) -> None:
+    code = """
+from bluesky_streamdet.catalog import TransformRow
+
+flip_row = TransformRow(lambda image: image[::-1], "upside down", geometric=True)
+"""
+    installed(packages, "flipper", {"flip": "flipper.rows:flip_row"}, rows=code)
+    rig, stream = rigs(codec="dectris_v1", transforms=["flip"]), Stream("dectris_v1")
+    mask = pictures([1], dtype="<u4")[0]
+    tables = {"pixel_mask": mask, "flatfield": mask.astype("<f4"), "countrate_correction_table": np.ones((2, 5), "<f4")}
+    report = rig.run([stream.start(metadata=tables), stream.frame(0), stream.end()])
+
+    np.testing.assert_array_equal(rows_of(report), pictures([0])[:, ::-1])
+    with h5py.File(str(report.file)) as file:
+        np.testing.assert_array_equal(file["/entry/instrument/eiger/pixel_mask"], mask[::-1])
 
 
 def test_all_names_are_listed(packages: Path, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class ServiceClient:
     def set_outputs(self, outputs: Sequence[OutputConfig]) -> list[OutputState]:
         """Have these outputs and no others; those that stay as they are stream on.
 
-        Raises `ConfigError`, `RequestRefused` or `AddressTaken`, which name all that is wrong; nothing has changed then.
+        Raises `ConfigError`, `RequestRefused` or `AddressTaken`, which names all that is wrong; then nothing changed.
         """
         return _outputs(self._ask("PUT", "/outputs", [one.model_dump(exclude_defaults=True) for one in outputs]))
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from bluesky_streamdet.catalog import TRANSFORMS, TransformRow
@@ -113,7 +113,11 @@ def _in_short(error: ValidationError) -> str:
     return f"{where}{' ' if where else ''}{first['msg'].removeprefix('Input ')}"
 
 
-Step = Annotated[dict[str, dict[str, Any]], BeforeValidator(_checked)]
+Step = Annotated[
+    dict[str, dict[str, Any]],
+    BeforeValidator(_checked),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}),
+]
 """One step, checked against the function that it names."""
 
 

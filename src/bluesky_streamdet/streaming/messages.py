@@ -20,10 +20,18 @@ START = "start_document"
 
 
 class Model(BaseModel):
+    """What is asked; what nobody knows is refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class LedgerReport(Model):
+class Told(BaseModel):
+    """What is answered; a newer service may say more than this reader knows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class LedgerReport(Told):
     """The account of a series in whole frames; the sums that hold are in `core.ledger`."""
 
     expected: int | None = None
@@ -43,7 +51,7 @@ class LedgerReport(Model):
     passes: int = 1
 
 
-class ScalarReport(Model):
+class ScalarReport(Told):
     """Numbers that come with each frame: the dataset (frames, *shape) of that name, beside the frames."""
 
     name: str
@@ -65,7 +73,7 @@ def values_of(scalars: Sequence[ScalarReport], record: bytes) -> dict[str, NDArr
     return {one.name: values[one.name][0] for one in scalars}
 
 
-class DatasetReport(Model):
+class DatasetReport(Told):
     """Where the frames of a series are, and of what kind they are; enough to describe them to Bluesky."""
 
     dataset: str
@@ -78,7 +86,7 @@ class DatasetReport(Model):
     scalars: list[ScalarReport] = []
 
 
-class SeriesReport(Model):
+class SeriesReport(Told):
     """One series, from arm to end. `outcome` is None until it is closed; `ledger.written` frames are readable now."""
 
     id: str
@@ -97,7 +105,7 @@ class SeriesReport(Model):
     ledger: LedgerReport = LedgerReport()
 
 
-class OutputReport(Model):
+class OutputReport(Told):
     """One port of the fan-out."""
 
     name: str
@@ -120,7 +128,7 @@ class OutputState(OutputReport):
     settings: OutputConfig
 
 
-class SourceReport(Model):
+class SourceReport(Told):
     """One endpoint that frames come from."""
 
     endpoint: str
@@ -132,7 +140,7 @@ class SourceReport(Model):
     """Somebody was there, and left without a message: it has another kind of socket than we expect, most likely."""
 
 
-class TransformReport(Model):
+class TransformReport(Told):
     """What is done to the pixels of frames on the way, since the service started."""
 
     steps: list[str] = []
@@ -149,7 +157,7 @@ class TransformReport(Model):
     """Frames come faster than they can be worked on."""
 
 
-class Status(Model):
+class Status(Told):
     """The whole state of a service. `revision` grows with each change, so that a client knows what is newer."""
 
     detector: str
@@ -269,7 +277,7 @@ Command = Annotated[
 ]
 
 
-class Problem(Model):
+class Problem(Told):
     """An error as it crosses a process or the network; `core.errors.BY_CODE` has the class."""
 
     code: str
@@ -277,7 +285,7 @@ class Problem(Model):
     hint: str = ""
 
 
-class FrameReport(Model):
+class FrameReport(Told):
     """What is needed to make an array of the parts that follow, and of the record of scalars behind them."""
 
     series: str | None
@@ -291,7 +299,7 @@ class FrameReport(Model):
     scalars: list[ScalarReport] = []
 
 
-class FrameTotal(Model):
+class FrameTotal(Told):
     """Counts of a frame, without masked pixels."""
 
     series: str | None

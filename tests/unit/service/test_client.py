@@ -7,7 +7,7 @@ from bluesky_streamdet.core.errors import ServiceUnreachable
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.client import ServiceClient, _plain, explain
-from bluesky_streamdet.streaming.messages import LedgerReport, Status
+from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport, Status
 from tests.unit.service.fakes import running
 
 NOBODY = "http://127.0.0.1:1"
@@ -67,3 +67,10 @@ def test_metadata_of_other_kinds_become_json() -> None:
     assert _plain(np.float32(0.5)) == 0.5
     assert _plain(np.arange(3)) == [0, 1, 2]
     assert _plain({1}) == "{1}"
+
+
+def test_a_newer_service_may_say_more() -> None:
+    said = Status(detector="camera").model_dump(mode="json") | {"humidity": 5}
+    said["last_series"] = SeriesReport(id="one", detector="camera").model_dump(mode="json") | {"colour": "red"}
+
+    assert Status.model_validate(said).last_series == SeriesReport(id="one", detector="camera")
