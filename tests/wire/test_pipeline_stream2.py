@@ -65,7 +65,7 @@ END = cbor2.dumps({"type": "end", **IDS})
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    outputs = [{"address": LOOPBACK}, {"address": LOOPBACK, "encoder": "dectris_v2"}]
+    outputs = [{"address": LOOPBACK}, {"name": "second", "address": LOOPBACK, "encoder": "dectris_v2"}]
     rig = Rig(tmp_path, codec="dectris_v2", outputs=outputs)
     yield rig
     rig.close()

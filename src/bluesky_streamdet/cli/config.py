@@ -1,10 +1,10 @@
-"""`streamdet config`: a schema of configuration files, a check of one, an old `detectors.yaml` in the new form."""
+"""`streamdet config`: a schema of configuration files, a check of one, files of old programs in the new form."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,15 +46,25 @@ def check(
 
 @app.command()
 def convert(file: FILE) -> None:
-    """Print the stream receiver's old detectors.yaml in the form of `streamdet serve`."""
-    import yaml
-
+    """Print the stream receiver's detectors.yaml, or the stream repeater's JSON, in the form of `streamdet serve`."""
     from bluesky_streamdet.core.errors import ConfigError
     from bluesky_streamdet.service import yamlfile
-    from bluesky_streamdet.service.compat import detectors_yaml
+    from bluesky_streamdet.service.compat import detectors_yaml, repeater_json
 
     document = yamlfile.read(file)
+    if repeater_json.is_old(document.values):
+        name = repeater_json.name_of(document.values)
+        _print({name: repeater_json.convert(document.values, document.place, file.parent)})
+        return
     if not detectors_yaml.is_old(document.values):
-        raise ConfigError(f"{file} is no detectors.yaml of the stream receiver: no detector in it has a class.")
-    new = {str(name): detectors_yaml.convert(str(name), old, document.place) for name, old in document.values.items()}
+        raise ConfigError(
+            f"{file} is no detectors.yaml of the stream receiver, as no detector in it has a class, and no file of the "
+            "stream repeater, as it lacks in-stream or out-streams."
+        )
+    _print({str(name): detectors_yaml.convert(str(name), old, document.place) for name, old in document.values.items()})
+
+
+def _print(new: dict[str, Any]) -> None:
+    import yaml
+
     say(yaml.safe_dump({"detectors": new}, sort_keys=False, allow_unicode=True, width=120).rstrip())

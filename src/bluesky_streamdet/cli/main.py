@@ -21,6 +21,7 @@ from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 COMMANDS: dict[str, str] = {
     "demo": "The whole path once: simulated detector, file, scans, catalog; every frame compared.",
     "serve": "Receive, write and forward the frames of one detector.",
+    "repeat": "Send an incoming stream on, to many outputs, each as its client wants it.",
     "simulate": "Be a detector: stream pictures, with faults if you like.",
     "record": "Keep a detector's stream in a file, message by message.",
     "replay": "Send a recorded stream again.",

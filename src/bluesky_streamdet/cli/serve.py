@@ -29,6 +29,11 @@ def serve(
 
     Prints address and API key, what happens, and once a second how it goes. Exits 1 when it can't start.
     """
+    run_service(configuration(config, name, endpoint, directory), port)
+
+
+def run_service(chosen: DetectorConfig, port: int | None) -> None:
+    """Serve until Ctrl-C. port: of REST, as configured when left out. Raises `StreamdetError` at the start."""
     import asyncio
     import logging
 
@@ -36,7 +41,6 @@ def serve(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from bluesky_streamdet.service.console import run
 
-    chosen = configuration(config, name, endpoint, directory)
     if port is not None:
         chosen.rest.port = port
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

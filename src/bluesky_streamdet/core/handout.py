@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
@@ -38,7 +39,8 @@ class Handout(Generic[Item]):
 
     policy: "fresh" gives the newest frame first, and drops the oldest when `most` wait; "complete" gives them in the
     order in which they came, and drops none: nothing should be added while it is `full`. most, most_bytes: that may
-    wait. gone: of the workers that have left, how many there were, and what became of their frames.
+    wait. gone: of the workers that have left, how many there were, and what became of their frames. At every moment, in
+    frames: seen = waiting + delivered + dropped + failed, and delivered = in_hand + done + lost.
     """
 
     policy: Policy = "fresh"
@@ -48,6 +50,7 @@ class Handout(Generic[Item]):
     gone: Counter[str] = field(default_factory=Counter, init=False)
     seen: int = field(default=0, init=False)
     dropped: int = field(default=0, init=False)
+    failed: int = field(default=0, init=False)
     _asking: OrderedDict[Hashable, None] = field(default_factory=OrderedDict, init=False)
     _frames: deque[tuple[Item, int]] = field(default_factory=deque, init=False)
     _nbytes: int = field(default=0, init=False)
@@ -96,6 +99,20 @@ class Handout(Generic[Item]):
         (self._frames.append if newest else self._frames.appendleft)((given.item, nbytes))
         self._nbytes += nbytes
         self.leave(given.peer)
+
+    def spoil(self, given: Given[Item]) -> None:
+        """A frame turned out to be none that can be sent: its worker still asks, before all others."""
+        worker = self.workers[given.peer]
+        worker.in_hand -= 1
+        worker.delivered -= 1
+        self.failed += 1
+        self._asking[given.peer] = None
+        self._asking.move_to_end(given.peer, last=False)
+
+    def next(self, most: int) -> list[Item]:
+        """The frames that leave next, at most so many."""
+        frames = reversed(self._frames) if self.policy == "fresh" else iter(self._frames)
+        return [item for item, _ in islice(frames, most)]
 
     def give(self) -> Iterator[Given[Item]]:
         """The frames that can leave now, each with its worker; whoever asked first comes first."""

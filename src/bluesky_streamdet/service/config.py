@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bluesky_streamdet.catalog import CODECS, DETECTORS, endpoints_of
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service import yamlfile
-from bluesky_streamdet.service.compat import detectors_yaml
+from bluesky_streamdet.service.compat import detectors_yaml, repeater_json
 from bluesky_streamdet.service.compat.config import CompatConfig
 from bluesky_streamdet.service.wording import Place, in_words
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
@@ -103,7 +103,8 @@ class ServedDetector(PlaneConfig):
 class DetectorConfig(ServedDetector, DataPlaneConfig):
     """A detector that sends. `type` is a row of `catalog.DETECTORS`.
 
-    The row gives `codec`, `source.socket` and `transforms` where they are left out.
+    The row gives `codec`, `source.socket` and `transforms` where they are left out. For clients of the old stream
+    repeater, which start it, it begins `paused`.
     """
 
     type: str = Field(json_schema_extra=lambda schema: schema.update(enum=list(DETECTORS)))
@@ -123,7 +124,9 @@ class DetectorConfig(ServedDetector, DataPlaneConfig):
             return values
         row = DETECTORS.get(str(values.get("type")))
         values = {"codec": row.codec if row else UNKNOWN, **values}
-        source = values.get("source")
+        source, compat = values.get("source"), values.get("compat")
+        if "repeater" in (compat, compat.get("dialect") if isinstance(compat, dict) else None):
+            values = {"paused": True, **values}
         if row and row.transforms:
             values = {"transforms": list(row.transforms), **values}
         if row and isinstance(source, dict):
@@ -185,6 +188,10 @@ def load(
     document = yamlfile.read(path)
     if detectors_yaml.is_old(document.values):
         return _from_old(document, name, environ, model)
+    if repeater_json.is_old(document.values):
+        name = repeater_json.name_of(document.values)
+        values = {"detectors": {name: repeater_json.convert(document.values, document.place, path.parent)}}
+        return validated(values, name, environ, repeater_json.old_place(document.place), model)
     values = document.values if isinstance(document.values, dict) else {"detectors": document.values}
     detectors = values.get("detectors")
     if isinstance(detectors, dict) and detectors:
@@ -196,6 +203,8 @@ def load(
 def names(path: Path) -> list[str]:
     """The detectors of a file. Raises `ConfigError`."""
     values = yamlfile.read(path).values
+    if repeater_json.is_old(values):
+        return [repeater_json.name_of(values)]
     detectors = values.get("detectors", values) if isinstance(values, dict) else None
     if not isinstance(detectors, dict) or not detectors:
         raise ConfigError(f"{path} holds no detectors.", "Write them under `detectors:`, each with a name and a type.")

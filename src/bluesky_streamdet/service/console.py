@@ -67,6 +67,7 @@ def greeting(service: Service) -> list[str]:
         *(f"output    {output.name}: {output.kind} {output.address}" for output in status.outputs),
         *([] if status.monitor is None else [f"monitor   {status.monitor}"]),
         *_compat(service),
+        *(["paused    nothing is taken until somebody has it resumed"] if status.paused else []),
     ]
     if key is None or key.file is None:
         return [*lines, f"page      {service.url}/", "API key   the one that was configured", ""]

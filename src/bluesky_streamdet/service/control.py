@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, NoSuchOutput, NoSuchSeries, RequestRefused
+from bluesky_streamdet.service.config import ServedDetector
 from bluesky_streamdet.service.supervisor import Supervisor
 from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
 from bluesky_streamdet.streaming.messages import (
@@ -59,6 +60,16 @@ class Control:
         self._frame_at = -FRAME_AGE
         self._fetching = asyncio.Lock()
         self._changing = asyncio.Lock()
+
+    @property
+    def config(self) -> ServedDetector:
+        """How the service is set up now."""
+        return self._supervisor.config
+
+    @property
+    def restarts(self) -> int:
+        """How often a data plane died and was started again."""
+        return self._supervisor.restarts
 
     async def arm(self, request: ArmRequest) -> SeriesReport:
         """Expect a series. Raises `Busy`, `PathRefused`, `FileTaken`, or `RequestRefused` for an id that is known."""

@@ -57,6 +57,8 @@ class Geometry:
         """Size of the picture, compared with an EIGER 1M's."""
         self.distance = DISTANCE * max(shape)
         """In pixels."""
+        self.spot_width = max(1.25 * self.scale, 0.6)
+        """Standard deviation of a spot, in pixels."""
         self.centre = (BEAM_CENTRE[0] * shape[0], BEAM_CENTRE[1] * shape[1])
         rows, columns = np.ogrid[: shape[0], : shape[1]]
         self.down = rows - self.centre[0]
@@ -127,8 +129,10 @@ class Crystal:
         self._slowness = np.tile(1.0 / np.maximum(np.sin(opening), 0.2), 2)
         self._strength = np.tile(strength[meets], 2) * self._slowness
 
-    def spots(self, geometry: Geometry, first: float, last: float) -> Image:
-        """Expected photons of the spots, while the crystal turns from angle `first` to `last` (radians)."""
+    def shining(self, geometry: Geometry, first: float, last: float) -> tuple[Image, Image, Image]:
+        """Rows, columns and expected photons of the spots, while the crystal turns from angle `first` to `last`
+        (radians).
+        """
         width = ROCKING_WIDTH * self._slowness
         share = _step((last - self._angle) / width) - _step((first - self._angle) / width)
         photons = BRIGHTEST_SPOT * self._strength * share
@@ -136,8 +140,12 @@ class Crystal:
         stretch = geometry.distance / self._along[shining]
         rows = geometry.centre[0] + self._down[shining] * stretch
         columns = geometry.centre[1] + self._right[shining] * stretch
+        return rows, columns, photons[shining]
+
+    def spots(self, geometry: Geometry, first: float, last: float) -> Image:
+        """Expected photons of the spots in each pixel, while the crystal turns from angle `first` to `last`."""
         image = np.zeros(geometry.shape)
-        _add_spots(image, rows, columns, photons[shining], max(1.25 * geometry.scale, 0.6))
+        _add_spots(image, *self.shining(geometry, first, last), geometry.spot_width)
         return image * beam_stop(geometry)
 
 

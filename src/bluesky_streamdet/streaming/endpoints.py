@@ -24,7 +24,8 @@ ANY_PORT = ("*", "0")
 ANY_HOST = ("*", "0.0.0.0", "[::]")  # noqa: S104, they are compared, not bound
 
 
-def _checked_address(address: str) -> str:
+def checked_address(address: str) -> str:
+    """The address, if it can be one of ZeroMQ. Raises `ValueError`."""
     if not address.startswith(("tcp://", "ipc://", "inproc://")):
         raise ValueError(f"{address!r} is no ZeroMQ address; write it as tcp://HOST:PORT")
     return address
@@ -47,7 +48,7 @@ class SourceConfig(Section):
     @field_validator("endpoints")
     @classmethod
     def _are_addresses(cls, endpoints: list[str]) -> list[str]:
-        return [_checked_address(endpoint) for endpoint in endpoints]
+        return [checked_address(endpoint) for endpoint in endpoints]
 
 
 class WriterConfig(Section):
@@ -95,7 +96,7 @@ class OutputConfig(Section):
     @field_validator("address")
     @classmethod
     def _is_an_address(cls, address: str) -> str:
-        return _checked_address(address)
+        return checked_address(address)
 
     @field_validator("encoder")
     @classmethod
@@ -131,16 +132,19 @@ def _host_and_port(address: str) -> tuple[str, str]:
     return host.partition("://")[2], port
 
 
-def _do_not_collide(outputs: Sequence[OutputConfig]) -> Sequence[OutputConfig]:
-    """Raises `ValueError`, which names every two that can't be together."""
+def collisions(outputs: Sequence[OutputConfig]) -> list[str]:
+    """Every two that can't be together, in words."""
     counts = Counter(output.name for output in outputs)
     faults = [f"{count} outputs are called {name!r}" for name, count in counts.items() if count > 1]
-    faults += [
+    return faults + [
         f"{one.name!r} and {other.name!r} are both bound at port {_host_and_port(one.address)[1]}"
         for one, other in combinations(outputs, 2)
         if one.takes_port_of(other)
     ]
-    if faults:
+
+
+def _do_not_collide(outputs: list[OutputConfig]) -> list[OutputConfig]:
+    if faults := collisions(outputs):
         raise ValueError("; ".join(faults))
     return outputs
 

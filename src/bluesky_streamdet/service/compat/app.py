@@ -11,13 +11,16 @@ from starlette.types import Scope
 
 from bluesky_streamdet.service import problems
 from bluesky_streamdet.service.board import StatusBoard
-from bluesky_streamdet.service.compat import receiver
+from bluesky_streamdet.service.compat import receiver, repeater
 from bluesky_streamdet.service.compat.config import CompatConfig
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.gate import Gate, address_of
 from bluesky_streamdet.service.problems import Refusal
 
-ROUTERS: dict[str, Callable[[Control, StatusBoard], APIRouter]] = {"receiver": receiver.router}
+ROUTERS: dict[str, Callable[[Control, StatusBoard], APIRouter]] = {
+    "receiver": receiver.router,
+    "repeater": repeater.router,
+}
 """For each dialect of `compat.config.DIALECTS`."""
 
 

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from bluesky_streamdet.streaming.endpoints import Section
 
-DIALECTS = {"receiver": 5000}
+DIALECTS = {"receiver": 5000, "repeater": 8888}
 """The old programs whose clients a service can answer, and the port that each of them had."""
 
 LOOPBACK = ["127.0.0.0/8", "::1"]
+PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
 
 
 class CompatConfig(Section):
     """An old program's interface, besides our own; `compat: receiver` is short for its defaults.
 
     port: the old program's, unless given. allow: addresses or networks of the clients that may use it, without a key as
-    they have none.
+    they have none. directory: where the configuration files lie that clients may name; they may name none unless given.
     """
 
     dialect: str
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     allow: list[str] = LOOPBACK
+    directory: Path | None = None
 
     @model_validator(mode="before")
     @classmethod

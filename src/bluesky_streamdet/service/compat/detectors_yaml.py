@@ -22,12 +22,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service.compat.config import DIALECTS, LOOPBACK
+from bluesky_streamdet.service.compat.config import DIALECTS, LOOPBACK, PRIVATE
 from bluesky_streamdet.service.wording import Place
 
 VARIABLE = "DETECTOR_CONFIG"
 """A detector's settings as JSON, as the old program handed them on; they go before those of the file."""
-PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"]
 DATA_PORT = 9999
 
 
