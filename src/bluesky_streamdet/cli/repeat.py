@@ -1,11 +1,10 @@
-"""`streamdet repeat`: one stream in, many out; the same service as `streamdet serve`, which writes nothing unless told."""
+"""`streamdet repeat`: one stream in, many out; the service of `streamdet serve`, which writes nothing unless told."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -21,7 +20,7 @@ OUT_PORT, BUFFER_SIZE = 9610, 100
 class _TakesLists(TyperCommand):
     """Lets an option have several values, one behind another, as the old program's had."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spread: list[str] = []
         listing = False
         for one in args:

@@ -100,7 +100,7 @@ def slab(
     """The picture as integers or floats of 32 bits, (ss, fs).
 
     image: of any number of dimensions and type; modules lie one below another. Pixels that hold no counts (see
-    `transforms.masks`), and those of at least `saturation` counts, are `flag` or NaN. Counts that an integer of 32 bits
+    `transforms.masks`), and those of more than `saturation` counts, are `flag` or NaN. Counts that an integer of 32 bits
     can't hold are the highest that it can. out: where to put it, of that shape and type.
     """
     image = image.reshape(shape_of(image.shape))
@@ -108,7 +108,9 @@ def slab(
         out = np.empty(image.shape, f"<{kind}")
     bad = masked(image) if image.dtype.kind in "iuf" else None
     if saturation is not None:
-        bad = image >= saturation if bad is None else np.logical_or(bad, image >= saturation, out=bad)
+        # Compared as what pixels are: to make floats of them would take longer than all the rest.
+        above = image > (saturation if image.dtype.kind == "f" else math.floor(saturation))
+        bad = above if bad is None else np.logical_or(bad, above, out=bad)
     if kind == "i4" and (image.dtype.kind == "f" or image.dtype.itemsize > 4 or image.dtype == np.uint32):
         image = _clipped(image)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.codecs.codec import plain
 from bluesky_streamdet.core.events import Frame, FrameFormat
+from bluesky_streamdet.streaming.chunks import Misfit
 from bluesky_streamdet.streaming.messages import ScalarReport
 
 MOST_CHUNK_ROWS = 4096
@@ -26,21 +27,48 @@ MOST_CHUNK_BYTES = 64 << 10
 
 
 class _Rows:
-    """A dataset that grows with the frames. event: of how many a row has the values, (event, *shape) if of several."""
+    """A dataset that grows with the frames. event: of how many a row has the values, (event, *shape) if of several.
 
-    def __init__(self, group: h5py.Group, name: str, dtype: str, shape: tuple[int, ...], unit: str, event: int) -> None:
-        size = math.prod(shape) * np.dtype(dtype).itemsize
+    frames: that it has already; None to make it. Raises `Misfit` for a dataset that is there and of another kind.
+    """
+
+    def __init__(
+        self,
+        group: h5py.Group,
+        name: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        unit: str,
+        event: int,
+        frames: int | None = None,
+    ) -> None:
+        self._tail = shape if event == 1 else (event, *shape)
+        self._event = event
+        self._shape = shape
+        self._frames = frames or 0
+        dataset = self._created(group, name, dtype, unit) if frames is None else self._found(group, name, dtype)
+        self.dtype = dataset.dtype
+        self._id = dataset.id
+
+    def _created(self, group: h5py.Group, name: str, dtype: str, unit: str) -> h5py.Dataset:
+        size, event = math.prod(self._shape) * np.dtype(dtype).itemsize, self._event
         together = max(1, min(MOST_CHUNK_ROWS, MOST_CHUNK_BYTES // size))
         chunk = (together,) if event == 1 else (max(1, together // event), min(event, together))
-        self._tail = shape if event == 1 else (event, *shape)
-        maxshape, chunks = (None, *self._tail), (*chunk, *shape)
+        maxshape, chunks = (None, *self._tail), (*chunk, *self._shape)
         dataset = group.create_dataset(name, (0, *self._tail), dtype, maxshape=maxshape, chunks=chunks)
         if unit:
             dataset.attrs["units"] = unit
-        self._id = dataset.id
-        self._event = event
-        self._shape = shape
-        self._frames = 0
+        return dataset
+
+    def _found(self, group: h5py.Group, name: str, dtype: str) -> h5py.Dataset:
+        dataset = group.get(name)
+        if not isinstance(dataset, h5py.Dataset):
+            raise Misfit(f"it has no {name}, and frames come with it")
+        # Whole numbers go where the frames before had others.
+        if dataset.shape[1:] != self._tail or not np.can_cast(dtype, dataset.dtype, "same_kind"):
+            there, comes = f"{dataset.shape[1:]} {dataset.dtype}", f"{self._tail} {np.dtype(dtype)}"
+            raise Misfit(f"its {name} has rows of {there}, and what comes has {comes}")
+        return dataset
 
     def append(self, block: NDArray[Any]) -> None:
         """Write the values of so many frames more, (frames, *shape)."""
@@ -76,9 +104,17 @@ class _Rows:
 class NumberColumn:
     """A dataset of one number for each frame. What is to be written is appended to `waiting`."""
 
-    def __init__(self, group: h5py.Group, name: str, dtype: str, unit: str = "", event: int = 1) -> None:
-        self._rows = _Rows(group, name, dtype, (), unit, event)
-        self._dtype = np.dtype(dtype)
+    def __init__(
+        self,
+        group: h5py.Group,
+        name: str,
+        dtype: str,
+        unit: str = "",
+        event: int = 1,
+        frames: int | None = None,
+    ) -> None:
+        self._rows = _Rows(group, name, dtype, (), unit, event, frames)
+        self._dtype = self._rows.dtype
         self.waiting: list[Any] = []
 
     def write(self) -> None:
@@ -102,10 +138,19 @@ class NumberColumn:
 class RecordColumns:
     """A dataset for each of the scalars of a format.
 
-    metadata: of the header, for the parameters of what was calculated.
+    metadata: of the header, for the parameters of what was calculated. taken: names of datasets that hold something
+    else. frames: that there are already; None to make them.
     """
 
-    def __init__(self, group: h5py.Group, form: FrameFormat, metadata: Mapping[str, Any], event: int = 1) -> None:
+    def __init__(
+        self,
+        group: h5py.Group,
+        form: FrameFormat,
+        metadata: Mapping[str, Any],
+        event: int = 1,
+        taken: Container[str] = (),
+        frames: int | None = None,
+    ) -> None:
         self.reports: list[ScalarReport] = []
         self._record = form.record
         self._waiting = bytearray()
@@ -113,11 +158,11 @@ class RecordColumns:
         self._rows: list[tuple[str, _Rows]] = []
         for one in form.scalars:
             name = one.name
-            while name in group:
+            while name in taken:
                 name += "_"
-            self._rows.append((one.name, _Rows(group, name, one.dtype, one.shape, one.unit, event)))
+            self._rows.append((one.name, _Rows(group, name, one.dtype, one.shape, one.unit, event, frames)))
             self.reports.append(ScalarReport(name=name, dtype=one.dtype, shape=one.shape, unit=one.unit))
-            if one.name in CALCULATED:
+            if one.name in CALCULATED and frames is None:
                 group[name].attrs.update(CALCULATED[one.name].described(metadata))
 
     def take(self, frames: Sequence[Frame]) -> None:

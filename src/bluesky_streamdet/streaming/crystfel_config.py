@@ -19,8 +19,8 @@ class CrystfelConfig(Section):
     frames that nobody takes in time: "fresh" gives the newest first and drops the oldest; "complete" drops none, and
     pushes back to the detector. queue, queue_bytes: how many frames may wait, and how many bytes of them, as they came.
     format: "msgpack", or "hdf5" for pixels as they came. type: of pixels in "msgpack". flag: what masked and saturated
-    pixels are among integers; among floats they are NaN. saturation: counts from which on a pixel is saturated; left
-    out, what the detector says. image: without it only headers and peaks are sent, for `--no-image-data`. photon_energy,
+    pixels are among integers; among floats they are NaN. saturation: counts above which a pixel is saturated; left out,
+    what the detector says. image: without it only headers and peaks are sent, for `--no-image-data`. photon_energy,
     distance: in eV and mm, where the detector does not say them. headers: names and values for `--copy-header`, in every
     message. threads: that decode and convert.
     """

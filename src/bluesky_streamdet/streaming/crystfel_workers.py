@@ -17,8 +17,8 @@ import zmq
 from typing_extensions import Buffer
 from zmq.utils.monitor import recv_monitor_message
 
-from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.clients import Clients
+from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.source import address_of, open_socket
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class RequestPort:
         self._clock = clock
         self._by_fd: dict[int, bytes] = {}
         self._fd_of: dict[bytes, int] = {}
+        self._machine: dict[bytes, str] = {}
         self._strangers: dict[bytes, float] = {}
         self._crossing: dict[bytes, float] = {}
         self.woken = self.odd = 0
@@ -141,6 +142,12 @@ class RequestPort:
             return False
         return True
 
+    def name_of(self, peer: Hashable) -> str:
+        """The machine of a worker, and a number of its own."""
+        assert isinstance(peer, bytes)
+        number = ROUTING_ID.unpack(peer)[1] - self._first if len(peer) == ROUTING_ID.size else peer.hex()
+        return f"{self._machine.get(peer, '')}#{number}"
+
     def close(self, linger: int = 0) -> None:
         self.socket.linger = linger
         if self._monitor is not None:
@@ -172,6 +179,8 @@ class RequestPort:
                     self.odd += 1
                     continue
                 requests.append((peer.bytes, int(rest[1].get(zmq.SRCFD))))
+                if peer.bytes not in self._machine:
+                    self._machine[peer.bytes] = str(rest[1].get("Peer-Address"))
                 if len(self.texts) < 100:
                     self.texts.add(rest[1].bytes[:100])
         return requests
@@ -200,6 +209,7 @@ class RequestPort:
         self._fd_of[peer] = fd
 
     def _forget(self, peer: bytes) -> None:
+        self._machine.pop(peer, None)
         fd = self._fd_of.pop(peer, None)
         if fd is not None:
             del self._by_fd[fd]
@@ -265,6 +275,9 @@ class PublishPort:
         parts = [self._prefix, message] if self._prefix else [message]
         self.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
         return True
+
+    def name_of(self, peer: Hashable) -> str:
+        return str(peer)
 
     def close(self, linger: int = 0) -> None:
         self._clients.close(linger)

@@ -128,6 +128,55 @@ class OutputState(OutputReport):
     settings: OutputConfig
 
 
+class WorkerReport(Told):
+    """One worker of an endpoint for CrystFEL."""
+
+    name: str
+    """Its machine, and a number."""
+    delivered: int = 0
+    done: int = 0
+    in_hand: int = 0
+    frames_per_second: float = 0.0
+
+
+class CrystfelReport(Told):
+    """One endpoint for CrystFEL, since the service started. At every moment, in frames: seen = waiting + delivered +
+    dropped + failed, and delivered = in_hand + done + lost.
+    """
+
+    name: str
+    address: str
+    mode: Literal["request", "publish"]
+    policy: Literal["fresh", "complete"]
+    workers: int = 0
+    """Connected, and have asked; of "publish", those that have subscribed."""
+    asking: int = 0
+    """Of them, those that wait for a frame."""
+    seen: int = 0
+    waiting: int = 0
+    """Frames that no worker has asked for yet."""
+    delivered: int = 0
+    in_hand: int = 0
+    """Of the delivered ones, those that a worker has, and is not done with."""
+    done: int = 0
+    """Those whose worker has asked for another one."""
+    lost: int = 0
+    """Those whose worker has gone without."""
+    dropped: int = 0
+    """To make room for newer ones, or as a series was aborted."""
+    failed: dict[str, int] = {}
+    """Frames that can't be sent, by what is wrong with them."""
+    all_wait: bool = True
+    """Nothing is left to do: no frame waits, and no worker has one."""
+    woken: int = 0
+    """Workers that waited for an answer of a service before this one."""
+    odd: int = 0
+    """Messages that were no request."""
+    frames_per_second: float = 0.0
+    by_worker: list[WorkerReport] = []
+    """Those that are connected, at most 256."""
+
+
 class SourceReport(Told):
     """One endpoint that frames come from."""
 
@@ -175,6 +224,7 @@ class Status(Told):
     sources: list[SourceReport] = []
     transforms: TransformReport | None = None
     outputs: list[OutputReport] = []
+    crystfel: list[CrystfelReport] = []
     monitor: str | None = None
     """Address that answers with the latest frame, if there is one."""
     slow: str | None = None

@@ -144,22 +144,22 @@ class PeakFinder:
         return self._measured(spots, values, mean, limits, noise) if spots.sizes.size else _none()
 
     def _background(self, values: NDArray[Any]) -> tuple[Numbers, Numbers, Numbers]:
-        """Mean, limit above which pixels stand out, and noise of each ring; a limit of infinity where nothing counts."""
+        """Of each ring mean, limit above which pixels stand out (infinity where nothing counts), and noise."""
         drawn = values[self._sample]
         inside = ~masked(drawn)
         drawn = np.where(inside, drawn, 0).astype(np.float64)
-        for _ in range(ROUNDS):
-            number = np.count_nonzero(inside, axis=1)
-            kept = drawn * inside
-            mean = kept.sum(axis=1) / np.maximum(number, 1)
-            noise = np.sqrt(np.maximum(np.einsum("ij,ij->i", kept, kept) / np.maximum(number, 1) - mean**2, 0.0))
-            above = np.maximum(mean + self.search.min_snr * noise, self.search.threshold)
-            below = mean - self.search.min_snr * noise
-            remain = inside & (drawn <= above[:, None]) & (drawn >= below[:, None])
+        number, mean, noise = _statistics(drawn, inside)
+        for _ in range(ROUNDS - 1):
+            remain = inside & (drawn <= self._limits(mean, noise)[:, None])
+            remain &= drawn >= (mean - self.search.min_snr * noise)[:, None]
             if np.array_equal(remain, inside):
                 break
             inside = remain
-        return mean, np.where(number > 0, above, np.inf), noise
+            number, mean, noise = _statistics(drawn, inside)
+        return mean, np.where(number > 0, self._limits(mean, noise), np.inf), noise
+
+    def _limits(self, mean: Numbers, noise: Numbers) -> Numbers:
+        return np.maximum(mean + self.search.min_snr * noise, self.search.threshold)
 
     def _spots(self, found: NDArray[np.intp], values: NDArray[Any], mean: Numbers) -> _Spots:
         """Connected pixels of the wanted number; of too many, those with the highest sums."""
@@ -194,9 +194,7 @@ class PeakFinder:
         self._place[found] = -1
         return np.concatenate(ones), np.concatenate(others)
 
-    def _measured(
-        self, spots: _Spots, values: NDArray[Any], mean: Numbers, limits: Numbers, noise: Numbers
-    ) -> Peaks:
+    def _measured(self, spots: _Spots, values: NDArray[Any], mean: Numbers, limits: Numbers, noise: Numbers) -> Peaks:
         """Centroid, intensity and signal-to-noise of each, those that stand out of the background around them."""
         counts = values[spots.pixels].astype(np.float64)
         row, column = np.divmod(spots.pixels, self.shape[1])
@@ -211,7 +209,7 @@ class PeakFinder:
         level = np.where(alone, mean[middle], level)
         local = np.where(alone, noise[middle], local)
         above = counts - level[spots.spot]
-        intensity = np.bincount(spots.spot, above, minlength=spots.sizes.size)
+        intensity: Numbers = np.bincount(spots.spot, above, minlength=spots.sizes.size).astype(np.float64)
         snr = intensity / np.maximum(local, LEAST_NOISE)
         ss, fs = spots.centroids(row, column, np.maximum(above, 0.0))
         good = np.flatnonzero((snr >= self.search.min_snr) & np.isfinite(ss) & np.isfinite(fs))
@@ -243,7 +241,9 @@ class PeakFinder:
             counts = values[pixel]
             inside &= self._used[pixel] & ~masked(counts) & (counts <= limits[self._ring[pixel]])
             if self._panels is not None:
-                inside &= self._panels[pixel] == self._panels[middle_row[some] * columns + middle_column[some], None, None]
+                inside &= (
+                    self._panels[pixel] == self._panels[middle_row[some] * columns + middle_column[some], None, None]
+                )
             number = np.count_nonzero(inside, axis=(1, 2))
             kept = np.where(inside, counts, 0).astype(np.float64)
             enough = number > 3
@@ -261,9 +261,7 @@ class _Spots(NamedTuple):
     spot: NDArray[np.intp]
     sizes: NDArray[np.int64]
 
-    def centroids(
-        self, row: NDArray[np.intp], column: NDArray[np.intp], weight: Numbers
-    ) -> tuple[Numbers, Numbers]:
+    def centroids(self, row: NDArray[np.intp], column: NDArray[np.intp], weight: Numbers) -> tuple[Numbers, Numbers]:
         count = self.sizes.size
         total = np.bincount(self.spot, weight, minlength=count)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -271,9 +269,7 @@ class _Spots(NamedTuple):
             right = np.bincount(self.spot, weight * column, minlength=count) / total
         return down, right
 
-    def reach(
-        self, row: NDArray[np.intp], column: NDArray[np.intp], at: tuple[Numbers, Numbers]
-    ) -> NDArray[np.intp]:
+    def reach(self, row: NDArray[np.intp], column: NDArray[np.intp], at: tuple[Numbers, Numbers]) -> NDArray[np.intp]:
         """How far each peak's pixels lie from its middle, along rows or columns."""
         away = np.maximum(np.abs(row - at[0][self.spot]), np.abs(column - at[1][self.spot]))
         farthest = np.zeros(self.sizes.size)
@@ -303,6 +299,15 @@ def _rings(radius: NDArray[Any], used: NDArray[np.bool_]) -> tuple[NDArray[np.in
     first = np.cumsum(members) - members
     taken = (np.arange(SAMPLE) * members[:, None]) // SAMPLE
     return rings, order[first[:, None] + taken] if where.size else np.zeros((0, SAMPLE), np.intp)
+
+
+def _statistics(drawn: Numbers, inside: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Numbers, Numbers]:
+    """Of each row number, mean and standard deviation of the values `inside`."""
+    number = np.count_nonzero(inside, axis=1)
+    kept = drawn * inside
+    mean = kept.sum(axis=1) / np.maximum(number, 1)
+    spread = np.einsum("ij,ij->i", kept, kept) / np.maximum(number, 1) - mean**2
+    return number, mean, np.sqrt(np.maximum(spread, 0.0))
 
 
 def _above(values: NDArray[Any], limit: float) -> NDArray[np.bool_]:
