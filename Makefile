@@ -35,9 +35,11 @@ format: .venv/dev ## put the code in the form that lint asks for
 
 bench: .venv/dev ## measure the service against the limits of this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/repeater.py
 	$(BIN)/python benchmarks/xspress3.py
 	$(BIN)/python benchmarks/transforms.py
 	$(BIN)/python benchmarks/scans.py
+	$(BIN)/python benchmarks/crystfel.py
 
 docs: .venv/dev ## build the pages; a warning fails
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs

@@ -15,7 +15,7 @@ import hdf5plugin
 import zmq
 from workloads import BANK, Workload
 
-from bluesky_streamdet.streaming.hdf5 import frames_per_chunk
+from bluesky_streamdet.streaming.chunks import frames_per_chunk
 
 HERE = Path(__file__).parent
 
@@ -24,7 +24,10 @@ HERE = Path(__file__).parent
 def waiting_sender(workload: Workload) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A sender that waits for a line on its standard input, and its address; it does not outlive the context."""
     sender = subprocess.Popen(
-        [sys.executable, HERE / "sender.py", workload.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, HERE / "sender.py", workload.name, str(workload.frames)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert sender.stdout is not None
     try:

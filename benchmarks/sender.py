@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import zmq
 from workloads import BANK, WORKLOADS, Workload
@@ -22,7 +23,7 @@ def send_series(workload: Workload, socket: zmq.Socket[bytes]) -> None:
 
 
 def main() -> None:
-    workload = WORKLOADS[sys.argv[1]]
+    workload = replace(WORKLOADS[sys.argv[1]], frames=int(sys.argv[2]))
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.sndhwm = workload.queue
         socket.bind("tcp://127.0.0.1:*")

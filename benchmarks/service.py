@@ -48,12 +48,12 @@ def measure(workload: Workload, folder: Path, *, client: bool) -> Measured:
         _service(workload, Path(data), address, client=client) as (service, pids),
     ):
         sink = _start_client(service, workload) if client else None
-        before = sum(map(_cpu_seconds, pids))
+        before = sum(map(cpu_seconds, pids))
         begin = limits.let_go(sender)
         status = service.wait(_ended, 120, "the end of the series")
         elapsed = time.perf_counter() - begin
-        cpu = sum(map(_cpu_seconds, pids)) - before
-        peak = max(map(_peak_megabytes, pids[1:]))
+        cpu = sum(map(cpu_seconds, pids)) - before
+        peak = max(map(peak_megabytes, pids[1:]))
         if sink is not None:
             _check_client(sink, workload)
         assert status.last_series is not None
@@ -91,7 +91,7 @@ def _service(
     try:
         with ServiceClient(_url(process), api_key=key) as service:
             service.wait(lambda status: any(source.connected for source in status.sources), 30, "the sender")
-            yield service, [process.pid, *_children(process.pid)]
+            yield service, [process.pid, *children(process.pid)]
     finally:
         process.terminate()
         process.wait(30)
@@ -142,16 +142,16 @@ def _check_file(series: SeriesReport, workload: Workload) -> int:
     return nbytes
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def _peak_megabytes(pid: int) -> float:
+def peak_megabytes(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e6

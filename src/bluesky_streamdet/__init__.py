@@ -1,5 +1,19 @@
 """From an X-ray detector's data stream to a Bluesky run: receive, order, account, write, forward."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bluesky_streamdet.streaming.outputs import Outputs
 
 __version__ = version("bluesky-streamdet")
+__all__ = ["Outputs", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when it is asked for, as it needs ZeroMQ and NumPy.
+    if name == "Outputs":
+        from bluesky_streamdet.streaming.outputs import Outputs
+
+        return Outputs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -126,11 +126,13 @@ class TransformRow(NamedTuple):
 
     function: takes an array and returns one; its other parameters are the configuration, by their names, annotations
     and defaults. geometric: whether it moves pixels, so that the header's tables of the same shape move with them.
+    idle: tells of the same parameters whether they leave every picture as it is, so that nothing needs to be decoded.
     """
 
     function: Callable[..., Any]
     description: str
     geometric: bool = False
+    idle: Callable[..., bool] = lambda **_: False
 
 
 def _row_of(function: Callable[..., Any]) -> TransformRow:
@@ -145,7 +147,13 @@ TRANSFORMS = Registry(
         "flat_field": TransformRow(flatfield.flat_field, "divide by a picture without a sample"),
         "place_modules": TransformRow(modules.place_modules, "modules into one picture, with gaps", geometric=True),
         "psi_eiger": TransformRow(psi_eiger.psi_eiger, "two halves of an EIGER 500k into one picture", geometric=True),
-        "rotate": TransformRow(geometry.rotate, "turn by quarter turns", geometric=True),
+        "rotate": TransformRow(geometry.rotate, "turn by quarter turns", geometric=True, idle=geometry.turns_nothing),
+        "rotate_if_told": TransformRow(
+            geometry.rotate_if_told,
+            "turn by quarter turns, where the header says so",
+            geometric=True,
+            idle=geometry.turns_nothing,
+        ),
         "crop": TransformRow(geometry.crop, "keep some rows and columns", geometric=True),
         "mask": TransformRow(masks.mask, "give pixels that nobody shall count a value of their own"),
         "downsample": TransformRow(pixels.downsample, "means of square blocks"),
@@ -246,7 +254,7 @@ DETECTORS = Registry(
             picture=Picture((619, 487), "int32", CBF),
         ),
         "psi-eiger": DetectorRow(
-            "EIGER 500k of the Paul Scherrer Institute: two halves, each by a receiver of its own",
+            "EIGER 500k of the Paul Scherrer Institute: two halves, by a receiver each",
             "sls",
             30001,
             "sub",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -128,6 +130,18 @@ def test_a_flight_by_software(RE: RunEngine, local: LocalXspress3, face: str) ->
     assert column(files(documents)[0], "sequence_number").tolist() == list(range(100))
     assert len(documents.ranges("xspress3")) > 1, "announced while it flew"
     assert documents.stop["num_events"] == {"primary": 100}
+
+
+def test_a_service_of_ours_that_died_starts_again(RE: RunEngine, tmp_path: Path) -> None:
+    with LocalXspress3({"system": SYSTEM}, tmp_path) as own:
+        xspress3, documents, first = made("classic", own), Documents(), own.url
+        service = own._service
+        assert service is not None and service._process is not None and service.pid is not None
+        os.kill(service.pid, signal.SIGKILL)
+        service._process.wait(10)
+        RE(bp.count([xspress3], 2), documents)
+        assert documents.stop["num_events"] == {"primary": 2}
+        assert own.url != first
 
 
 @FACES

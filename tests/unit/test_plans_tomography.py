@@ -89,3 +89,14 @@ def test_it_can_be_set_to_an_angle(RE: RunEngine, service: ScriptedService, rota
     RE(plans.tomography([det], rotation, 3), documents)
     assert [one["data"]["rotation_angle"] for one in documents.of("event")] == [0, 90, 180]
     assert rotation.position == 180
+
+
+def test_the_sample_goes_back_to_where_it_was(RE: RunEngine, service: ScriptedService) -> None:
+    det, sample, places = detector("classic", service, shape=SHAPE, dtype=DTYPE), SynAxis(name="sample"), []
+    sample.set(12.5)
+    sample.readback.subscribe(lambda *, value, **_: places.append(value), run=False)
+    plan = plans.tomography(
+        [det], SynAxis(name="rotation"), 2, flats=1, sample=sample, sample_out=20, flush_period=0.01
+    )
+    RE(plan)
+    assert sample.position == 12.5 and list(dict.fromkeys(places)) == [20, 12.5]

@@ -24,6 +24,7 @@ from bluesky_streamdet.sim.faults import Chosen, Faults
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
 from bluesky_streamdet.streaming.listener import Listener
 from bluesky_streamdet.streaming.recordfile import read_recording
+from bluesky_streamdet.streaming.sender import Sender
 
 pytestmark = pytest.mark.wire
 
@@ -176,6 +177,30 @@ def test_watch_says_what_comes_and_saves_a_picture(tmp_path: Path, capsys: pytes
     assert "series 1 (stins) began; description Simulated EIGER" in out
     assert "16x16 <u2 none, 512 bytes" in out
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_watch_prints_headers(capsys: pytest.CaptureFixture[str]) -> None:
+    with streaming(Arm(frames=3, exposure=0.0)) as address:
+        assert main(["watch", address, "-m", "PULL", "-f", "frame, shape,nested.name", "--frames", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # The header of the series, which has neither, comes before them.
+    assert [one for one in lines if one.startswith("frame ")][:4] == [
+        "frame -  shape -  nested.name -",
+        *(f"frame {number}  shape [16, 16]  nested.name -" for number in range(3)),
+    ]
+
+
+def test_watch_prints_whole_headers_and_survives_those_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with Sender(ANY, linger=0) as sender:
+        sender_thread = threading.Thread(
+            target=lambda: [sender.send(one, TIMEOUT) for one in ([b'{"a":"\\u001b[31m"}'], [b"\xff", b"x"], [b""])]
+        )
+        sender_thread.start()
+        assert main(["watch", sender.address, "-m", "pull", "-f", "all", "--seconds", "1"]) == 0
+        sender_thread.join()
+    out = capsys.readouterr().out
+    assert '{"a":"' in out and "\x1b" not in out
+    assert "header that is no JSON, of 2 parts" in out
 
 
 class Terminal(io.StringIO):

@@ -314,9 +314,27 @@ def test_a_step_that_hangs_does_not_keep_a_stop_for_ever(
     rig.until(lambda: rig.state is State.IDLE)
 
     assert (rig.last.outcome, rig.last.ledger.missing) == (Outcome.INCOMPLETE, 2)
+    assert rig.last.ledger.malformed == {"frame not transformed in time": 2}
     gate.open.set()
-    rig.until(lambda: working(rig) == 0)
-    assert sum(rig.pipeline.receiver.between.foreign.values()) == 2
+
+
+def test_frames_behind_one_that_hangs_are_written(rigs: Rigs, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by one worker, whose place another thread takes; what comes of the frame later is dropped."""
+    monkeypatch.setattr(transforming, "STUCK", 0.3)
+
+    def hanging(image: NDArray[Any]) -> NDArray[Any]:
+        return gate(image) if image.flat[0] == picture(2).flat[0] else image
+
+    step(monkeypatch, "hanging", hanging)
+    rig, stream = rigs(transforms=["hanging"], workers=1), Stream()
+    report = rig.run(stream.whole(range(5)))
+
+    assert report.outcome is Outcome.INCOMPLETE
+    assert report.ledger.malformed == {"frame not transformed in time": 1}
+    assert numbers_of(report) == [0, 1, 3, 4]
+    gate.open.set()
+    again = rig.run(stream.whole(range(5)))
+    assert (again.outcome, numbers_of(again)) == (Outcome.COMPLETE, [0, 1, 2, 3, 4])
 
 
 def test_after_an_abort_the_next_series_is_whole(rigs: Rigs, gate: Gate) -> None:

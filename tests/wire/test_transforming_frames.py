@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bluesky_streamdet.core.events import BSLZ4, RAW
+from bluesky_streamdet.core.series import Outcome
 from tests.unit.streaming.frames import picture, pictures
 from tests.wire.streams import Rig, Stream, balanced, frame_numbers, holds, numbers_of, rows_of
 from tests.wire.test_transforming import dataset, step
@@ -37,12 +39,22 @@ def test_a_frame_that_fails_is_counted_and_the_series_goes_on(rigs: Rigs, monkey
     assert rig.reporter.status().transforms.failed == 1  # type: ignore[union-attr]
 
 
+def test_a_step_that_would_end_the_process_fails_for_its_frame_only(
+    rigs: Rigs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step(monkeypatch, "leaving", lambda image: sys.exit(3))
+    rig, stream = rigs(transforms=["leaving"], workers=1), Stream()
+
+    assert rig.run(stream.whole(range(3))).ledger.malformed == {"transform leaving failed": 3}
+
+
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
         (None, "transform odd returned no picture"),
         (np.zeros((2, 2), complex), "transform odd returned no picture"),
         (np.zeros((0, 2)), "transform odd returned no picture"),
+        (np.broadcast_to(np.uint8(1), (1 << 16, 1 << 15)), "transformed to a picture that is too large"),
         (np.zeros((2, 2), np.longdouble), "transformed to pixels of a type that no file has"),
     ],
 )
@@ -75,7 +87,41 @@ def test_frames_ahead_of_the_header_that_says_how_to_turn_them(rigs: Rigs) -> No
     np.testing.assert_array_equal(rows_of(report), [picture(1)[::-1, ::-1]])
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_what_the_header_says_of_a_turn_holds_for_its_series_only(rigs: Rigs, turns: int) -> None:
+    rig, stream = rigs(codec="dectris_v1", transforms=["rotate_if_told"]), Stream("dectris_v1")
+    for told, wanted in ((None, 0), (turns, turns), (0, 0)):
+        metadata = {} if told is None else {"header_appendix": {"filename": "x", "rotate": told}}
+        report = rig.run([stream.start(metadata=metadata), *map(stream.frame, range(3)), stream.end()])
+        assert report.outcome is Outcome.COMPLETE
+        np.testing.assert_array_equal(rows_of(report), np.rot90(pictures(range(3)), wanted, axes=(1, 2)))
+
+
 # What passes.
+
+
+@pytest.mark.parametrize("encoding", [RAW, BSLZ4])
+@pytest.mark.parametrize("appendix", [None, {"filename": "x"}, {"rotate": 0}, {"rotate": 4}])
+def test_a_header_that_asks_for_no_turn_costs_nothing(
+    rigs: Rigs, appendix: dict[str, Any] | None, encoding: str
+) -> None:
+    rig, stream = rigs(codec="dectris_v1", transforms=["rotate_if_told"]), Stream("dectris_v1")
+    header = stream.start(metadata={} if appendix is None else {"header_appendix": appendix})
+    report = rig.run([header, *(stream.frame(number, encoding=encoding) for number in range(5)), stream.end()])
+
+    assert holds(report, range(5))
+    assert rig.reporter.status().transforms.frames == 0  # type: ignore[union-attr]
+    assert not [one for one in threading.enumerate() if one.name.startswith("transforms")]
+
+
+def test_frames_without_any_header_are_not_lost(rigs: Rigs) -> None:
+    """As when the service is started while a series runs."""
+    rig = rigs(codec="dectris_v1", transforms=["rotate_if_told"], wait={"quiet_seconds": 0.2})
+    stream = Stream("dectris_v1")
+    stream.start()
+    rig.send([stream.frame(number) for number in range(3)])
+    rig.until(lambda: rig.pipeline.last is not None)
+    assert holds(rig.last, range(3))
 
 
 def test_what_needs_nothing_done_starts_no_thread(rigs: Rigs) -> None:

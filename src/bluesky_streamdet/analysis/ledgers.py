@@ -41,11 +41,13 @@ def ledgers(
 def arrivals(report: FileReport) -> xr.Dataset:
     """What became of each frame of a file, by its number: written, and when it came and in which row; or missing.
 
+    Of a file that went on with other series, the frames of the last; `earlier` of the report has the others' ledgers.
     A frame that is neither came, and was not kept; the ledger says why. row is -1 and receive_time not a time for what
     was not written. Raises `ConfigError` for a file in which the detector began to count anew.
     """
     group = detector_group(report.detector)
-    came = read_frames(report.path, f"{group}/sequence_number").reshape(-1)[: report.readable].astype(np.int64)
+    own = slice(report.first_row, report.readable)
+    came = read_frames(report.path, f"{group}/sequence_number").reshape(-1)[own].astype(np.int64)
     if len(np.unique(came)) < len(came):
         raise ConfigError(f"{report.path} has several frames of the same number.", "Look at its rows instead.")
     ledger = report.ledger or LedgerReport()
@@ -54,9 +56,9 @@ def arrivals(report: FileReport) -> xr.Dataset:
     for first, last in ledger.missing_ranges:
         missing[first : last + 1] = True
     rows = np.full(frames, UNWRITTEN)
-    rows[came] = np.arange(len(came))
+    rows[came] = report.first_row + np.arange(len(came))
     times = np.full(frames, np.datetime64("NaT"), "datetime64[ns]")
-    times[came] = moments(read_frames(report.path, f"{group}/{RECEIVED}").reshape(-1)[: len(came)])
+    times[came] = moments(read_frames(report.path, f"{group}/{RECEIVED}").reshape(-1)[own])
     columns = {"written": rows != UNWRITTEN, "missing": missing, "row": rows, RECEIVED: times}
     made = {name: ("frame", values) for name, values in columns.items()}
     return xr.Dataset(made, {"frame": np.arange(frames)}, {"verdict": report.verdict})

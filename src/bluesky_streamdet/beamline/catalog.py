@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
+
+from bluesky_streamdet.core.errors import ServiceUnreachable, StreamdetError
+
+SERVER = "Does its server run? One that a session has started comes back with a new session."
 
 Named = tuple[str, Any]
 """A document, after what kind it is."""
@@ -21,7 +26,7 @@ class LateCatalog:
 
     def opened(self) -> Any:
         """The client itself. Waits until the server is ready, and raises what it met."""
-        with self._lock:
+        with self._lock, answering():
             if self._client is None:
                 self._client = self._open()
             return self._client
@@ -43,7 +48,8 @@ class LateCatalog:
         return sorted({*super().__dir__(), *dir(self._client)})
 
     def __getitem__(self, key: Any) -> Any:
-        return self.opened()[key]
+        with answering():
+            return self.opened()[key]
 
     def __contains__(self, key: Any) -> bool:
         return key in self.opened()
@@ -52,10 +58,24 @@ class LateCatalog:
         return iter(self.opened())
 
     def __len__(self) -> int:
-        return len(self.opened())
+        with answering():
+            return len(self.opened())
 
     def __repr__(self) -> str:
         return repr(self.opened())
+
+
+@contextmanager
+def answering() -> Generator[None]:
+    """Raises `ServiceUnreachable` for a server that does not answer."""
+    try:
+        yield
+    except Exception as error:
+        from bluesky_streamdet.service.client import is_no_answer
+
+        if not is_no_answer(error):
+            raise
+        raise ServiceUnreachable(f"The catalog does not answer: {error}.", SERVER) from error
 
 
 class LateWriter:
@@ -63,7 +83,7 @@ class LateWriter:
 
     It does so in a thread of its own, as each request to a server takes its time, and the plan would have to wait for
     all of them. Only the end of a run waits, so that `db[-1]` is the whole of it. What goes wrong is raised with the
-    next document, and the rest of the run is left out.
+    next document, as `StreamdetError`, and the rest of the run is left out.
     """
 
     def __init__(self, catalog: LateCatalog) -> None:
@@ -87,7 +107,9 @@ class LateWriter:
             self._thread, self._open = None, 0
         error, self._error = self._error, None
         if error is not None:
-            raise error
+            what = f"{type(error).__name__}: {error}".rstrip(".")
+            hint = f"{SERVER} Frames that were announced are in the files of their detectors."
+            raise StreamdetError(f"The catalog has not all of the run: {what}.", hint) from error
 
     def _work(self) -> None:
         failed = over = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +18,9 @@ from bluesky_streamdet.beamline.making import make_detector, make_device, make_p
 from bluesky_streamdet.beamline.overview import overview
 from bluesky_streamdet.beamline.progress import Progress
 from bluesky_streamdet.beamline.reasons import telling_reasons
-from bluesky_streamdet.beamline.settings import BeamlineConfig, DetectorSection
+from bluesky_streamdet.beamline.settings import FOLDER, BeamlineConfig, DetectorSection
 from bluesky_streamdet.beamline.simulated import SimulatedPart
+from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.devices.runs import run_starts
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 from bluesky_streamdet.local import TiledProcess, open_catalog
@@ -41,7 +44,7 @@ class Beamline:
                 self.folder = config.folder.expanduser().resolve()
             self.frames = (config.frames or self.folder / "frames").expanduser().resolve()
             if config.frames is None:
-                self.frames.mkdir(parents=True, exist_ok=True)
+                _make(self.frames)
             self.db = self._catalog(stack)
             self.parts: dict[str, Any] = {}
             for name, section in config.detectors.items():
@@ -85,6 +88,7 @@ class Beamline:
         if config.catalog == NONE:
             return None
         if config.catalog == EMBEDDED:
+            stack.enter_context(_own(self.folder))
             # The slowest part, so it starts first.
             server = stack.enter_context(TiledProcess(self.folder / "catalog", self.frames))
             catalog = LateCatalog(lambda: open_catalog(server.uri, config.container))
@@ -137,6 +141,28 @@ def in_worker() -> bool:
 def has_window() -> bool:
     """Whether plots can open windows."""
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) and not in_worker()
+
+
+def _make(folder: Path) -> None:
+    """Make a folder if it is not there. Raises `ConfigError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = f"Name another: `folder` in the beamline's file, or ${FOLDER}."
+        raise ConfigError(f"The folder {folder} can't be made: {error.strerror}.", hint) from error
+
+
+@contextmanager
+def _own(folder: Path) -> Generator[None]:
+    """Raises `ConfigError` for the folder of another session: two servers can't write one catalog."""
+    _make(folder)
+    with (folder / "session.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = f"End it, or give this one a folder of its own in ${FOLDER}."
+            raise ConfigError(f"Another session keeps its catalog in {folder}.", hint) from error
+        yield
 
 
 def _part(name: str, section: DetectorSection, frames: Path) -> Any:

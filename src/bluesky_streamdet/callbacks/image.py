@@ -18,6 +18,7 @@ from bluesky_streamdet.callbacks.live import Live, Options, Shot
 from bluesky_streamdet.callbacks.rings import Rings
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.transforms.masks import masked
+from bluesky_streamdet.transforms.peaks import PeakFinder, Peaks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,8 +51,9 @@ class LiveImage(Live):
     saturation: counts from which on a pixel is shown as saturated. percentiles: of the counts, between which colours
     run; log: whether they run logarithmically. mask: True where a pixel is not to be shown or counted, an array or a
     .npy file; pixels that the detector marks are left out in any case. rois: by name (top, bottom, left, right), in
-    pixels; their counts are drawn as curves, of the frames that it has looked at. rings: resolution rings. The others
-    are `live.Options`. Masked pixels are grey, saturated ones red.
+    pixels; their counts are drawn as curves, of the frames that it has looked at. rings: resolution rings. peaks: looks
+    for Bragg peaks, which are circled, and counted in the title. The others are `live.Options`. Masked pixels are grey,
+    saturated ones red.
     """
 
     def __init__(
@@ -64,9 +66,10 @@ class LiveImage(Live):
         mask: NDArray[np.bool_] | str | Path | None = None,
         rois: Mapping[str, tuple[int, int, int, int]] | None = None,
         rings: Rings | None = None,
+        peaks: PeakFinder | None = None,
         **options: Unpack[Options],
     ) -> None:
-        self._style = Style(saturation, percentiles, log, rings)
+        self._style = Style(saturation, percentiles, log, rings, peaks)
         self._mask = np.load(Path(mask).expanduser(), allow_pickle=False) if isinstance(mask, str | Path) else mask
         self._rois = {name: _box(name, one) for name, one in (rois or {}).items()}
         self._curves: dict[str, list[float]] = {}
@@ -104,6 +107,7 @@ class Style:
     percentiles: tuple[float, float] = PERCENTILES
     log: bool = True
     rings: Rings | None = None
+    finder: PeakFinder | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,16 @@ class ImagePicture:
         if self.style.saturation is None:
             return np.zeros_like(self.mask)
         return (self.image >= self.style.saturation) & ~self.mask
+
+    @cached_property
+    def peaks(self) -> Peaks | None:
+        """None where none are looked for. Raises `ConfigError` for an image of another shape than they are."""
+        finder = self.style.finder
+        if finder is None:
+            return None
+        if finder.shape != self.image.shape:
+            raise ConfigError(f"Peaks are looked for in images of shape {finder.shape}, not {self.image.shape}.")
+        return finder.find(self.image)
 
     def counts_in(self, box: Box) -> float:
         """Counts of the pixels of a region that are shown."""
@@ -181,6 +195,10 @@ class ImagePicture:
             rows, columns = (places[:MOST_MARKED] for places in np.nonzero(self.saturated))
             axes.plot(columns, rows, "s", color="red", markersize=2, markeredgewidth=0, scalex=False, scaley=False)
         noted = f", {saturated} pixels saturated (red)" if saturated else ""
+        if self.peaks is not None:
+            noted += f", {len(self.peaks)} peaks"
+            circled = {"markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.8, "scalex": False}
+            axes.plot(self.peaks.fs, self.peaks.ss, "o", color="lime", scaley=False, **circled)
         axes.set_title(f"{self.title}{noted}", fontsize="medium")
         axes.set(xlabel="column / pixel", ylabel="row / pixel")
         self._draw_marks(axes)

@@ -105,6 +105,8 @@ class Live(FrameDocuments, ABC):
     def __init__(self, save: str | Path | None = None, **options: Unpack[Options]) -> None:
         with extra("plots", "Live plots"):
             import matplotlib as _  # noqa: F401
+        if unknown := sorted(set(options) - set(Options.__annotations__)):
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(unknown)}")
         super().__init__(self._offer, options.get("keys"), options.get("path_map"), options.get("catalog"))
         self.drawn = self.skipped = self.missed = 0
         self.surface: Surface = options.get("show") or (PngFile(save) if save is not None else display(self.size))

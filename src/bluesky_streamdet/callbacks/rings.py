@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.geometry import DetectorGeometry
 
 STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 """Spacings that read well, times powers of ten."""
@@ -26,6 +27,14 @@ class Rings:
     def __post_init__(self) -> None:
         if min(self.distance, self.wavelength, self.pixel) <= 0:
             raise ConfigError("Distance, wavelength and pixel size of resolution rings have to be more than 0.")
+
+    @classmethod
+    def of(cls, geometry: DetectorGeometry, spacings: Sequence[float] = ()) -> Rings:
+        """Those of a detector. Raises `ConfigError` where nobody has said its distance, or the photon energy."""
+        if geometry.distance is None or geometry.wavelength is None:
+            raise ConfigError("Resolution rings need the detector's distance, and the photon energy.", "Give both.")
+        column, row = geometry.beam
+        return cls(geometry.distance, geometry.wavelength, geometry.pixel, (row, column), spacings)
 
     def radius(self, spacing: float) -> float | None:
         """In pixels; None for a spacing whose photons go sideways or back. spacing: Å."""

@@ -120,7 +120,7 @@ def megabytes(nbytes: float) -> str:
     return f"{nbytes / 1e6:.1f} MB"
 
 
-def printable(value: object) -> str:
+def printable(value: object, longest: int = LONGEST_VALUE) -> str:
     """What came over the wire, short, and without what a terminal would take for commands."""
-    text = str(value)[:LONGEST_VALUE]
+    text = str(value)[:longest]
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -18,7 +18,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="a file that streamdet wrote, or was writing when it died")],
     json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
 ) -> None:
-    """Print the ledger, the layout and a verdict; exit 1 when the series in the file is not complete."""
+    """Print the ledger, the layout and a verdict; exit 1 when a series in the file is not complete."""
     from bluesky_streamdet.streaming.inspect import inspect as read
 
     report = read(file)
@@ -35,8 +35,10 @@ def _show(report: FileReport) -> None:
     console = Console()
     console.print(f"[bold]{report.path}[/bold]", highlight=False)
     console.print(_layout(report))
+    if report.earlier:
+        console.print(_earlier(report))
     if report.ledger is not None:
-        console.print(ledger_table(report.ledger))
+        console.print(ledger_table(report.ledger, f" of {report.series}" if report.earlier else ""))
     style = "green" if report.complete else "bold red"
     console.print(f"[{style}]{report.verdict}[/{style}]", highlight=False)
 
@@ -50,7 +52,8 @@ def _layout(report: FileReport) -> Table:
         "series": report.series,
         "started": report.started_at or "unknown",
         "ended": report.ended_at or "not yet, or never",
-        "frames": f"{report.readable} readable, numbers {numbers}",
+        "frames": f"{report.readable} readable, numbers {numbers}"
+        + (f"; those of {report.series} from row {report.first_row} on" if report.earlier else ""),
         "each": f"{' x '.join(map(str, report.shape))} {report.dtype}",
         "filters": ", ".join(report.filters) or "none",
         "size": f"{report.nbytes / 1e6:,.1f} MB",
@@ -63,11 +66,26 @@ def _layout(report: FileReport) -> Table:
     return table
 
 
-def ledger_table(ledger: LedgerReport) -> Table:
+def _earlier(report: FileReport) -> Table:
+    """The series that the file had before it went on with the last one, with what was lost of each."""
+    from rich.table import Table
+
+    table = Table("rows", "series", "started", "verdict", "lost", title="series before", title_justify="left")
+    for one in report.earlier:
+        rows = f"{one.first_row} to {one.first_row + one.frames - 1}" if one.frames else "none"
+        started = f"{one.started_at:%Y-%m-%d %H:%M:%S}" if one.started_at is not None else "unknown"
+        counts = {"missing": one.ledger.missing, **one.ledger.failed, **one.ledger.malformed}
+        lost = ", ".join(f"{count} {why}" for why, count in counts.items() if count)
+        verdict = f"{one.outcome}: {one.reason}" if one.reason else str(one.outcome)
+        table.add_row(rows, one.series, started, verdict, lost)
+    return table
+
+
+def ledger_table(ledger: LedgerReport, of: str = "") -> Table:
     """The account of a series, for people."""
     from rich.table import Table
 
-    table = Table(title="ledger, in whole frames", title_justify="left")
+    table = Table(title=f"ledger{of}, in whole frames", title_justify="left")
     table.add_column("")
     table.add_column("frames", justify="right")
     table.add_column("why")

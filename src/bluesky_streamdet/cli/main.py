@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "detectors": "List the detectors that are known.",
     "config": "Configuration files: schema for editors, check, conversion of old ones.",
     "doctor": "Say what would keep a detector's service from working, and how to mend it.",
+    "crystfel": "CrystFEL: give frames to indexamajig's workers as they are measured.",
     "xspress3": "Xspress3: stream from its SDK or a simulation, steer it, serve it over Tango.",
 }
 """What each command does, in one line; it is the function of that name in the file of that name, or that file's `app`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,12 +63,18 @@ def configuration(
             return for_environment()
         raise typer.BadParameter(f"say which detector: a YAML file, or a name of the catalog; {VARIABLE} is not set.")
     path = Path(config)
+    if path.is_dir():
+        raise ConfigError(f"{config} is a folder.", "Name the YAML file in it.")
     if path.is_file():
         if endpoint is not None or directory is not None:
             raise typer.BadParameter("--from and --directory are for a detector without a file; the file has both.")
         return load(path, name)
     if config in DETECTORS and name is None:
         return for_row(config, endpoint, directory)
+    if path.suffix or len(path.parts) > 1:
+        raise ConfigError(f"There is no file {path.absolute()}.", "Mend its name.")
+    close = get_close_matches(config, DETECTORS, n=1)
     raise ConfigError(
-        f"There is no file {config}, and no detector of that name.", f"The catalog has: {', '.join(DETECTORS)}."
+        f"There is no file {config}, and no detector of that name.",
+        f"Did you mean {close[0]}?" if close else f"The catalog has: {', '.join(DETECTORS)}.",
     )

@@ -17,13 +17,18 @@ from bluesky_streamdet.cli.watch_monitor import End, watch_monitor
 from bluesky_streamdet.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
+    from typing_extensions import Buffer
 
     from bluesky_streamdet.core.events import SeriesStart
     from bluesky_streamdet.streaming.listener import Listener
     from bluesky_streamdet.streaming.watcher import Sight, Watcher
 
 TURN = 0.1
+LONGEST_HEADER = 4000
+"""Characters of a header that are printed."""
 MONITOR_PORT = 9998
 """Where Xspress3 streamers answer, ours and older ones."""
 SHOWN_OF_HEADER = ("description", "count_time", "frame_time", "photon_energy", "threshold_energy", "trigger_mode")
@@ -34,8 +39,10 @@ def watch(
     socket: Annotated[
         str,
         typer.Option(
+            "--socket",
+            "-m",
             help='"sub"; "pull", which TAKES ITS FRAMES AWAY from other receivers of the detector; or "monitor", which '
-            f"asks a port for the latest frame. auto: monitor at port {MONITOR_PORT}, otherwise sub"
+            f"asks a port for the latest frame. auto: monitor at port {MONITOR_PORT}, otherwise sub",
         ),
     ] = "auto",
     bind: Annotated[bool, typer.Option("--bind", help="the detector connects to us")] = False,
@@ -45,6 +52,12 @@ def watch(
     seconds: Annotated[float | None, typer.Option(min=0, help="end after so many seconds")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="end after so many frames")] = None,
     save: Annotated[Path | None, typer.Option(help="keep the latest picture in this PNG file")] = None,
+    header: Annotated[
+        str | None,
+        typer.Option(
+            "--header", "-f", help='print the header of each message: "all" of it, or some names, as frame,shape'
+        ),
+    ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="show the spectra of each channel in a window")] = False,
 ) -> None:
     """Say once a second what comes from a detector: series, rate, gaps, order; until Ctrl-C.
@@ -58,6 +71,7 @@ def watch(
     from bluesky_streamdet.streaming.listener import Listener
     from bluesky_streamdet.streaming.watcher import Watcher
 
+    socket = socket.lower()
     if socket == "auto":
         socket = "monitor" if endpoint.endswith(f":{MONITOR_PORT}") else "sub"
     if socket not in ("sub", "pull", "monitor"):
@@ -72,7 +86,7 @@ def watch(
             return
         watcher = Watcher(codec)
         with Listener(endpoint, socket, bind) as listener:
-            with _View(listener, watcher) as view:
+            with _View(listener, watcher, header) as view:
                 _watch(listener, watcher, view, pictures, stop, end)
             view.conclude()
 
@@ -83,6 +97,7 @@ def _watch(
     now = time.monotonic()
     while not stop.is_set() and not end.has_come(now, watcher.sight().frames) and pictures.wanted:
         for message in listener.receive(TURN):
+            view.tell_header(message)
             watcher.take(message, time.time_ns(), time.monotonic())
         now = time.monotonic()
         watcher.tick(now)
@@ -94,15 +109,16 @@ def _watch(
 
 
 class _View:
-    """A table that changes on a terminal, lines elsewhere."""
+    """A table that changes on a terminal, lines elsewhere. header: names of what is said of each, or "all"."""
 
-    def __init__(self, listener: Listener, watcher: Watcher) -> None:
+    def __init__(self, listener: Listener, watcher: Watcher, header: str | None = None) -> None:
         self._listener, self._watcher = listener, watcher
         self._speed = Speed()
         self._live: Any = None
         self._next = time.monotonic() + EVERY
         self._told: tuple[str | None, str] = (None, "")
-        if sys.stdout.isatty():
+        self._header = header
+        if sys.stdout.isatty() and header is None:
             from rich.live import Live
 
             self._live = Live(auto_refresh=False)
@@ -118,6 +134,11 @@ class _View:
             self._live.update(self._table(sight), refresh=True)
         else:
             say(self._line(sight))
+
+    def tell_header(self, message: Sequence[Buffer]) -> None:
+        """A line for a message, if that is wanted."""
+        if self._header is not None:
+            say(_header_line(message, self._header))
 
     def conclude(self) -> None:
         """The last line."""
@@ -177,6 +198,25 @@ class _View:
             return "nothing came yet"
         hint = "; one that sends by PUSH needs --socket pull" if self._listener.kind == "sub" else ""
         return f"no detector at {self._listener.address} yet{hint}"
+
+
+def _header_line(message: Sequence[Buffer], names: str) -> str:
+    """What the first part of a message says: all of it, or some names, those in others behind a dot."""
+    import msgspec
+
+    try:
+        said = msgspec.json.decode(message[0])
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError):
+        return f"header that is no JSON, of {len(message)} parts"
+    if names == "all":
+        return printable(msgspec.json.encode(said).decode(), LONGEST_HEADER)
+    values = []
+    for name in names.split(","):
+        value = said
+        for step in name.strip().split("."):
+            value = value.get(step, "-") if isinstance(value, dict) else "-"
+        values.append(f"{name.strip()} {printable(value)}")
+    return "  ".join(values)
 
 
 def _frames_of(sight: Sight) -> str:

@@ -7,6 +7,7 @@ before the size has been checked.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -36,6 +37,7 @@ LARGEST_FRAME = 1 << 30
 """Bytes of a decoded frame beyond which a header is taken for an error."""
 LARGEST_HEADER = 16 << 20
 """Bytes of JSON beyond which nothing reads it: decoded, it takes ten times the memory."""
+PYTHONS_NUMBERS = (b"NaN", b"Infinity")
 MOST_DIMENSIONS = 4
 LARGEST_NUMBER = 1 << 53
 """JSON's safe integers end here, so that no honest counter exceeds it."""
@@ -158,7 +160,24 @@ def json_of(decoder: msgspec.json.Decoder[Any], part: Buffer) -> Any:
     if (size := memoryview(part).nbytes) > LARGEST_HEADER:
         raise MalformedMessage("header too large", f"{size} bytes")
     try:
-        return decoder.decode(part)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        try:
+            return decoder.decode(part)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return _of_python(decoder, bytes(part))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         reason = "header without what it needs" if isinstance(error, msgspec.ValidationError) else "header is no JSON"
         raise MalformedMessage(reason, str(error)[:200]) from error
+
+
+def _of_python(decoder: msgspec.json.Decoder[Any], part: bytes) -> Any:
+    """The same where numbers are NaN or Infinity, which is no JSON, but what Python's own encoder writes of them."""
+    if not any(word in part for word in PYTHONS_NUMBERS):
+        return decoder.decode(part)
+    try:
+        value = json.loads(part.decode())
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
+    msgspec.json.encode(value)  # Half a surrogate pair, which no file and no output could hold, is refused by this.
+    return msgspec.convert(value, decoder.type)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -38,14 +38,14 @@ FLAG = -1
 """What a pixel without counts is among integers."""
 LONGEST_TEXT = 16 << 10
 """Bytes of a text that can be copied into a stream file."""
-MOST_HEADERS = 1000
+MOST_HEADERS = 300
 SHORT = 15
 """A message of at most so many bytes is no frame, and is asked for again at once."""
 LARGEST = (1 << 32) - 1
 """Bytes of pixels in one message."""
 ALIGNMENT = 64
-APART = ".value"
-"""Behind a name that is the beginning of another one."""
+BEFORE = ("", "_", "__", "x_")
+"""What may stand before a name that would be taken for another one."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -61,8 +61,8 @@ class PeakList(NamedTuple):
 def headers_of(metadata: Mapping[str, Any]) -> dict[str, Header]:
     """What of `metadata` can be copied into a stream file, by names that are no beginnings of each other.
 
-    Numbers and texts are; truths become 0 and 1, maps one name for each of their values ("sample.name"), and the rest is
-    left out: lists, arrays, empty texts, numbers that are none.
+    Numbers and texts are; truths become 0 and 1, maps one name for each of their values ("sample.name"), and the rest
+    is left out: lists, arrays, empty texts, numbers that are none.
     """
     plain: dict[str, Header] = {}
     for name, value in _flattened(metadata, ""):
@@ -71,22 +71,24 @@ def headers_of(metadata: Mapping[str, Any]) -> dict[str, Header]:
         if (header := _header(value)) is not None:
             plain[name] = header
     names = apart(tuple(plain))
-    return {names[name]: value for name, value in plain.items()}
+    return {names[name]: value for name, value in plain.items() if name in names}
 
 
 @lru_cache(maxsize=64)
 def apart(names: tuple[str, ...], others: tuple[str, ...] = RESERVED) -> dict[str, str]:
-    """A name for each of `names` of which none is the beginning of another, or of one of `others`, or the reverse."""
+    """A name for each of `names` of which none is the beginning of another, or of one of `others`, or the reverse.
+
+    What begins with another name, or is the beginning of one of `others`, gets "_" before it; where that does not help,
+    it is left out.
+    """
     chosen: dict[str, str] = {}
     taken = set(others)
-    # The longest first, as they keep their names.
-    for name in sorted(names, key=len, reverse=True):
-        new = name
-        while any(_collide(new, one) for one in taken):
-            # A name that begins like a reserved one gets something before it, a beginning of another behind.
-            new = f"_{new}" if any(new.startswith(one) for one in taken) else new + APART
-        taken.add(new)
-        chosen[name] = new
+    # The shortest first: of a motor and its setpoint, one wants to find the motor.
+    for name in sorted(names, key=len):
+        free = (new for new in (before + name for before in BEFORE) if not any(_collide(new, one) for one in taken))
+        if (new := next(free, None)) is not None:
+            taken.add(new)
+            chosen[name] = new
     return chosen
 
 
@@ -100,8 +102,8 @@ def slab(
     """The picture as integers or floats of 32 bits, (ss, fs).
 
     image: of any number of dimensions and type; modules lie one below another. Pixels that hold no counts (see
-    `transforms.masks`), and those of more than `saturation` counts, are `flag` or NaN. Counts that an integer of 32 bits
-    can't hold are the highest that it can. out: where to put it, of that shape and type.
+    `transforms.masks`), and those of more than `saturation` counts, are `flag` or NaN. Counts that an integer of 32
+    bits can't hold are the highest that it can. out: where to put it, of that shape and type.
     """
     image = image.reshape(shape_of(image.shape))
     if out is None:
@@ -135,8 +137,10 @@ def message(
     kind: PixelType = "i4",
     flag: int = FLAG,
     saturation: float | None = None,
+    allocate: Callable[[int], NDArray[np.uint8]] = lambda nbytes: np.empty(nbytes, np.uint8),
 ) -> memoryview:
-    """One frame as one map. image: left out for `--no-image-data`; otherwise as `slab` takes it.
+    """One frame as one map. image: left out for `--no-image-data`; otherwise as `slab` takes it. allocate: gives the
+    memory that the message is made in, for so many bytes or more.
 
     Raises `ValueError` for keys of which one is the beginning of another, for an empty one, for peaks of unequal
     numbers, and for a picture that is too large.
@@ -158,10 +162,11 @@ def message(
     head += _encode("data") + struct.pack(">BI", 0xC6, nbytes)
     # The pixels are converted where they leave from, and lie where the processor likes it.
     begin = -len(head) % ALIGNMENT
-    buffer = np.empty(begin + len(head) + nbytes, np.uint8)
+    end = begin + len(head) + nbytes
+    buffer = allocate(end)
     buffer[begin : begin + len(head)] = np.frombuffer(head, np.uint8)
-    slab(image, kind, flag, saturation, buffer[begin + len(head) :].view(f"<{kind}").reshape(ss, fs))
-    return memoryview(buffer)[begin:]
+    slab(image, kind, flag, saturation, buffer[begin + len(head) : end].view(f"<{kind}").reshape(ss, fs))
+    return memoryview(buffer)[begin:end]
 
 
 def _check(names: tuple[str, ...]) -> None:

@@ -1,12 +1,15 @@
 """Whole frames of the parts that a detector's modules send each by a socket of its own.
 
 Modules count their messages alike, so that parts with the same position belong together, and in each lane they come in
-order. So everything is passed on when every lane has gone past it, and a part that is missing then never comes. A
-module whose sender was started anew counts from 0 again, and the others get in step with it at their next headers.
+order. So everything is passed on when every lane has gone past it, and a part that is missing then never comes. What
+waits when nothing comes any more is given up, and what comes of it later is late. A module whose sender was started
+anew counts from 0 again, and the others get in step with it at their next headers.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -23,6 +26,10 @@ OWN = frozenset({"x", "y", "z", "rotation"})
 
 SERIES = 1 << 54
 """Where nobody numbers messages, each series has so many places, by frame number."""
+HEADER_BYTES = 1 << 20
+"""What a header that waits counts for, as its settings may be large."""
+MOST_WAITING = 4096
+"""Messages that wait at most, however small they are."""
 
 
 class _Parts:
@@ -30,7 +37,7 @@ class _Parts:
 
     def __init__(self, modules: int) -> None:
         self.events: list[Event | None] = [None] * modules
-        self.refused = False
+        self.refused: MalformedMessage | None = None
         self.nbytes = 0
 
     @property
@@ -48,13 +55,33 @@ class Assembler:
         self._modules = modules
         self._limit = limit
         self._waiting: dict[int, _Parts] = {}
+        self._order: list[int] = []  # a heap of the same keys
         self._nbytes = 0
+        self._given = -1
         self._formats: dict[FrameFormat, FrameFormat] = {}
         self._reached = [-1] * modules
         self._shifts = [0] * modules
         self._series = [0] * modules
         self._place = [-1] * modules
         self._out_of_step: set[int] = set()
+        self._anew = 0  # module that was started anew, and how far the others were seen to go on without it
+        self._lost = -1
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something has come of which other modules still owe their parts."""
+        return bool(self._waiting)
+
+    def owed(self) -> list[int]:
+        """How many messages wait for the part of each lane."""
+        counts = Counter(lane for parts in self._waiting.values() for lane in parts.missing())
+        return [counts[lane] for lane in range(self._modules)]
+
+    def give_up(self) -> Iterator[Event | MalformedMessage]:
+        """Nothing has come for long: give what waits, as what is missing never comes, and let all begin alike."""
+        yield from self._settle(max(self._waiting, default=-1))
+        self._series = [max(self._series) + 1] * self._modules
+        self._place = [-1] * self._modules
 
     def add(self, lane: int, event: Event) -> Iterator[Event | MalformedMessage]:
         """Take an event of one lane; gives, in order, what is complete by it and what never will be.
@@ -71,12 +98,19 @@ class Assembler:
                 self._out_of_step.discard(lane)
                 key = mates
         if lane in self._out_of_step:
-            return  # What belongs to it was lost by the module that was started anew.
-        self._reached[lane] = key
+            if type(event) is Frame and key > self._lost:
+                self._lost = key
+                yield MalformedMessage(f"module {self._anew + 1} is missing", f"{_in_words(event)}, as it began anew")
+            return
+        self._reached[lane] = max(key, self._reached[lane])
+        if key <= self._given:
+            if type(event) is Frame:
+                yield MalformedMessage("part of a module came too late", f"module {lane + 1}: {_in_words(event)}")
+            return
         yield from self._put(lane, key, event)
         yield from self._settle(min(self._reached))
-        while self._nbytes > self._limit:
-            yield from self._settle(min(self._waiting))
+        while self._nbytes > self._limit or len(self._waiting) > MOST_WAITING:
+            yield from self._settle(self._order[0])
 
     def _key(self, lane: int, event: Event) -> int:
         """The place of an event among all, the same for what belongs together."""
@@ -101,30 +135,37 @@ class Assembler:
         """A module counts its messages anew: the others get in step with it at their next headers."""
         yield from self._settle(max(self._waiting, default=-1))
         self._reached = [key - 1] * self._modules
+        self._given = key - 1
         self._out_of_step = set(range(self._modules)) - {lane}
+        self._anew, self._lost = lane, -1
 
     def _put(self, lane: int, key: int, event: Event) -> Iterator[MalformedMessage]:
-        parts = self._waiting.setdefault(key, _Parts(self._modules))
+        parts = self._waiting.get(key)
+        if parts is None:
+            parts = self._waiting[key] = _Parts(self._modules)
+            heapq.heappush(self._order, key)
         if parts.events[lane] is not None:
             yield MalformedMessage("part of a module came twice", f"module {lane + 1}")
             return
         if len(parts.missing()) < self._modules and not parts.refused and not _belong_together(parts.first, event):
-            parts.refused = True
-            yield MalformedMessage(
+            # Said when its turn comes: until then it may be that no series has begun to which it could count.
+            parts.refused = MalformedMessage(
                 "modules disagree", f"module {lane + 1} sends {_in_words(event)}, another {_in_words(parts.first)}"
             )
         parts.events[lane] = event
-        size = payload_bytes(event) if type(event) is Frame else 0
+        size = payload_bytes(event) if type(event) is Frame else HEADER_BYTES if type(event) is SeriesStart else 0
         parts.nbytes += size
         self._nbytes += size
 
     def _settle(self, floor: int) -> Iterator[Event | MalformedMessage]:
         """Give what every lane has gone past, or all up to `floor` when there is no more room."""
-        for key in sorted(one for one in self._waiting if one <= floor):
+        while self._order and self._order[0] <= floor:
+            self._given = key = heapq.heappop(self._order)
             parts = self._waiting.pop(key)
             self._nbytes -= parts.nbytes
             first = parts.first
-            if parts.refused:
+            if parts.refused is not None:
+                yield parts.refused
                 continue
             if type(first) is SeriesStart:
                 yield _announced(key, [one for one in parts.events if type(one) is SeriesStart])

@@ -43,8 +43,9 @@ class Receiver:
         self._deadline = 0.0
         self._settle_by: float | None = None
         self._leftovers = Leftovers()
-        # What came of the next series while this one waits for frames that it is owed, and when.
-        self._next: list[tuple[Event, float]] = []
+        # What came of the next series while this one waits for frames that it is owed, and when; a text is the reason
+        # why a message is malformed.
+        self._next: list[tuple[Event | str, float]] = []
         self._next_keys: set[str | None] = set()
         self._next_bytes = 0
 
@@ -79,6 +80,13 @@ class Receiver:
     def malformed(self, reason: str, now: float) -> None:
         """Count a message that could not be decoded."""
         self.last_data = now
+        self._count_malformed(reason, now)
+
+    def _count_malformed(self, reason: str, now: float) -> None:
+        if self._next:  # It is of the next series too, as far as anybody can tell.
+            self._next.append((reason, now))
+            self._next_bytes += BOOKKEEPING
+            return
         ledger = self.series.ledger if self.series is not None else self.between
         ledger.received += 1
         ledger.malformed[reason] += 1
@@ -339,7 +347,10 @@ class Receiver:
             self._next_keys.clear()
             # They have waited already: a gap among them lasts since they came.
             for event, self._now in events:
-                self._event(event)
+                if isinstance(event, str):
+                    self._count_malformed(event, self._now)
+                else:
+                    self._event(event)
         self._now = now
 
     # The end of a series.

@@ -12,6 +12,7 @@ The rules it keeps: nothing is announced before the service says that it can be 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -93,6 +94,10 @@ class Acquisition:
         """
         if events < 1:
             raise ConfigError(f"{self._name} can't take frames for {events} events.", "Ask for at least one event.")
+        if not 0 <= exposure < math.inf:  # Who waits for a frame of nan seconds waits for ever.
+            raise ConfigError(
+                f"{self._name} can't expose for {exposure:g} s.", "Set a number of seconds that is not negative."
+            )
         with self._lock:
             file = self._file_for_more(handed_out=step)
             frames = events * self._frames_per_event

@@ -15,6 +15,13 @@ from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
 
 def frames_lost(report: SeriesReport, asked: int) -> FramesLost:
     """The ledger has new losses. asked: frames that the detector was asked for, of this series."""
+    if report.ledger.failed and report.reason:
+        # Such as a full disk: what comes next is lost as well.
+        return FramesLost(
+            f"Detector {report.detector}: frames that the plan asked for could not be written. {report.reason} "
+            f"{account(report, asked)}",
+            "Mend that where the service runs, then run the plan again.",
+        )
     return FramesLost(
         f"Detector {report.detector} lost frames that the plan asked for. {account(report, asked)}",
         "Take the point or the scan again. Frames that are missing were lost between detector and service: "
@@ -54,7 +61,7 @@ def not_taken(report: SeriesReport, asked: int, error: Exception) -> HardwareFai
     said, hint = (error.message, error.hint) if isinstance(error, StreamdetError) else (f"{error!r}.", "")
     return HardwareFailed(
         f"Detector {report.detector} could not be made to take frames: {said} {account(report, asked)}",
-        f"{hint} Then run the plan again." if hint else "Run the plan again.",
+        f"{hint} Then run the plan again." if hint else "Correct that, then run the plan again.",
     )
 
 

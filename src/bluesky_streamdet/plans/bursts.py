@@ -13,7 +13,7 @@ from bluesky.protocols import Movable, Readable
 from bluesky.utils import Msg, plan, short_uid
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.plans.flying import MsgGenerator, is_async
+from bluesky_streamdet.plans.flying import MsgGenerator, check_exposure_time, is_async
 
 
 @plan
@@ -123,8 +123,7 @@ def _check(detectors: Sequence[Any], frames: int | None, exposure: float | None)
 
 def check_exposure(detectors: Sequence[Any], exposure: float) -> None:
     """Raises `ConfigError` for an exposure that none can have, or that nobody could be told."""
-    if exposure <= 0:
-        raise ConfigError(f"An exposure of {exposure} s is none.", "Give one above zero.")
+    check_exposure_time(exposure)
     if not any(hasattr(one, "exposure") for one in detectors):
         names = ", ".join(one.name for one in detectors)
         raise ConfigError(f"None of {names} has an exposure that could be set.", "Leave the exposure out.")

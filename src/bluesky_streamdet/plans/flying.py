@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Generator, Sequence
+from numbers import Integral
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -53,6 +54,7 @@ def fly(
     md : dict, optional
         Metadata of the run.
     """
+    check_flight(detectors, exposure, events=events)
     described = {
         "plan_name": "fly",
         "detectors": [detector.name for detector in detectors],
@@ -129,6 +131,30 @@ def is_simulated() -> Generator[Msg, Any, bool]:
         if (yield Msg("RE_class")) is not None:
             return False
     return True
+
+
+def check_flight(detectors: Sequence[Any], exposure: float | None, **numbers: int) -> None:
+    """Raises `ConfigError` for a flight that can't be, before anything of it is set. numbers: how many of what."""
+    if not detectors:
+        raise ConfigError("A flight without detectors takes no frames.", "Give a list of at least one.")
+    grounded = [
+        getattr(one, "name", repr(one))
+        for one in detectors
+        if not (hasattr(one, "prepare") and hasattr(one, "kickoff"))
+    ]
+    if grounded:
+        raise ConfigError(f"{', '.join(grounded)} can't fly.", "Give detectors that can be prepared and kicked off.")
+    for what, number in numbers.items():
+        if not isinstance(number, Integral) or number < 1:
+            raise ConfigError(f"There is no flight of {number!r} {what}.", "Give a whole number above zero.")
+    if exposure is not None:
+        check_exposure_time(exposure)
+
+
+def check_exposure_time(exposure: float) -> None:
+    """Raises `ConfigError` for an exposure, in s, that no frame can have."""
+    if not exposure > 0:
+        raise ConfigError(f"An exposure of {exposure} s is none.", "Give one above zero.")
 
 
 def prepare_all(

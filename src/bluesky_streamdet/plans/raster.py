@@ -8,7 +8,15 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Flyable, Readable
 from bluesky.utils import plan
 
-from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, announce_while, fail_with, prepare_all
+from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.plans.flying import (
+    MsgGenerator,
+    announce_until_complete,
+    announce_while,
+    check_flight,
+    fail_with,
+    prepare_all,
+)
 
 
 class GridRow(NamedTuple):
@@ -93,6 +101,9 @@ def raster(
     md : dict, optional
         Metadata of the run.
     """
+    check_flight(detectors, exposure, rows=rows, columns=columns)
+    if not (hasattr(stage, "kickoff") and hasattr(stage, "y")):
+        raise ConfigError(f"{stage.name} can't fly along rows.", "Give a flyer that has a slow axis y.")
     grid = Grid(rows, columns, x, y, snake)
     flyer: Any = stage
     described = {

@@ -39,8 +39,9 @@ class RecordedValues:
         for key, device in self.devices.items():
             if key not in message.kwargs:
                 values[key] = yield from _quantity(device)
-        opening.append(message._replace(kwargs={**values, **message.kwargs}))
-        return (yield opening[-1])
+        # It is looked at once more, at once.
+        opening[:] = [message._replace(kwargs={**values, **message.kwargs})]
+        return (yield opening[0])
 
     def __repr__(self) -> str:
         return f"RecordedValues({', '.join(f'{key}: {device.name}' for key, device in self.devices.items())})"

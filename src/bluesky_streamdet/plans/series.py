@@ -9,6 +9,7 @@ import bluesky.preprocessors as bpp
 from bluesky.protocols import Readable
 from bluesky.utils import plan
 
+from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.plans.bursts import bursts_wrapper
 from bluesky_streamdet.plans.flying import MsgGenerator
 
@@ -43,6 +44,8 @@ def time_series(
     md : dict, optional
         Metadata of the run.
     """
+    if num < 1 or period < 0:
+        raise ConfigError(f"There is no series of {num} events, one each {period} s.", "Count from one, and forwards.")
     described = {
         "plan_name": "time_series",
         "detectors": [one.name for one in detectors],

@@ -10,7 +10,13 @@ from bluesky.utils import plan
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.plans.bursts import set_exposure
-from bluesky_streamdet.plans.flying import MsgGenerator, announce_until_complete, fail_with, prepare_all
+from bluesky_streamdet.plans.flying import (
+    MsgGenerator,
+    announce_until_complete,
+    check_exposure_time,
+    fail_with,
+    prepare_all,
+)
 from bluesky_streamdet.plans.raster import GridRow, fly_row, spread
 
 
@@ -31,7 +37,7 @@ def tomography(
     opened: Any = 1,
     closed: Any = 0,
     sample: Movable | Any = None,
-    sample_in: float = 0.0,
+    sample_in: float | None = None,
     sample_out: float = 0.0,
     flats_after: bool = False,
     flush_period: float = 0.1,
@@ -76,7 +82,7 @@ def tomography(
     sample : object, optional
         Moves the sample out of the beam and into it.
     sample_in : float, optional
-        Where the sample is in the beam.
+        Where the sample is in the beam; left out, where it is when the plan begins.
     sample_out : float, optional
         Where the sample is out of the beam.
     flats_after : bool, optional
@@ -86,7 +92,7 @@ def tomography(
     md : dict, optional
         Metadata of the run.
     """
-    _check(projections, darks, flats, shutter, sample)
+    _check(projections, darks, flats, exposure, shutter, sample)
     axis: Any = rotation
     fields = getattr(axis, "hints", {}).get("fields", [axis.name])
     row = _row_of(axis, spread((start, stop), projections), exposure, overhead) if continuous else None
@@ -108,6 +114,9 @@ def tomography(
         # Angles of a flight are in a stream of their own, which comes at its end.
         "hints": {"dimensions": [(("time",) if continuous else fields, "primary")]},
     }
+
+    if sample is not None and sample_in is None:
+        sample_in = yield from _place(sample)
 
     @bpp.run_decorator(md={**described, **(md or {})})
     def inner() -> MsgGenerator:
@@ -193,15 +202,22 @@ def _row_of(rotation: Any, angles: tuple[float, ...], exposure: float | None, ov
     return GridRow(0, 0.0, angles, exposure + overhead)
 
 
+def _place(device: Any) -> MsgGenerator:
+    """Where it is."""
+    return (yield from bps.rd(device, default_value=0.0))
+
+
 def _put(device: Any, value: Any) -> MsgGenerator:
     """Move what is there."""
     if device is not None:
         yield from bps.mv(device, value)
 
 
-def _check(projections: int, darks: int, flats: int, shutter: Any, sample: Any) -> None:
+def _check(projections: int, darks: int, flats: int, exposure: float | None, shutter: Any, sample: Any) -> None:
     if min(projections, darks, flats) < 0 or not projections:
         raise ConfigError(f"There are no {projections} projections, {darks} darks, {flats} flats.", "Count from one.")
+    if exposure is not None:
+        check_exposure_time(exposure)
     if darks and shutter is None:
         raise ConfigError("Darks want a shutter that keeps the beam away.", "Give shutter=…, or darks=0.")
     if flats and sample is None:

@@ -43,6 +43,11 @@ class ServiceProcess:
         """Of the control plane; None while there is none."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is no control plane, or no longer."""
+        return self._process is None or self._process.poll() is not None
+
     def start(self) -> None:
         """Start the service and wait until it answers. Raises what it met, such as `AddressTaken`."""
         process = self._process = subprocess.Popen(  # noqa: S603, it is our own command

@@ -243,6 +243,11 @@ class ServiceClient:
         raise DeadlineExceeded(f"Waited {timeout:g} s for {what}. {explain(status)}", _advice(status))
 
 
+def is_no_answer(error: Exception) -> bool:
+    """Whether a request to any server has failed because none answers."""
+    return isinstance(error, httpx.TransportError)
+
+
 def unreachable(url: str, reason: str) -> ServiceUnreachable:
     """The error for a service that nobody can connect to."""
     return ServiceUnreachable(

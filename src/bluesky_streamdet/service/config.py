@@ -159,6 +159,7 @@ class DetectorConfig(ServedDetector, DataPlaneConfig):
 
 
 Kind = TypeVar("Kind", bound=ServedDetector)
+WRITE_THEM = "Write its detectors under `detectors:`, each with a name and a type."
 
 
 class ServiceConfig(Section, Generic[Kind]):
@@ -192,6 +193,8 @@ def load(
         name = repeater_json.name_of(document.values)
         values = {"detectors": {name: repeater_json.convert(document.values, document.place, path.parent)}}
         return validated(values, name, environ, repeater_json.old_place(document.place), model)
+    if document.values is None:
+        raise ConfigError(f"{path} is empty.", WRITE_THEM)
     values = document.values if isinstance(document.values, dict) else {"detectors": document.values}
     detectors = values.get("detectors")
     if isinstance(detectors, dict) and detectors:
@@ -207,7 +210,7 @@ def names(path: Path) -> list[str]:
         return [repeater_json.name_of(values)]
     detectors = values.get("detectors", values) if isinstance(values, dict) else None
     if not isinstance(detectors, dict) or not detectors:
-        raise ConfigError(f"{path} holds no detectors.", "Write them under `detectors:`, each with a name and a type.")
+        raise ConfigError(f"{path} holds no detectors.", WRITE_THEM)
     return [str(name) for name in detectors]
 
 
@@ -254,7 +257,7 @@ def _choice(path: Path, name: str | None, names: list[str]) -> str:
     if name is None and len(names) == 1:
         return names[0]
     if name is None:
-        raise ConfigError(f"{path} holds several detectors: {', '.join(names)}.", "Say which one to serve.")
+        raise ConfigError(f"{path} holds several detectors: {', '.join(names)}.", "Say which one, behind the file.")
     if name not in names:
         raise ConfigError(f"{path} has no detector {name!r}.", f"It has: {', '.join(names)}.")
     return name

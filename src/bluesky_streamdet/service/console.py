@@ -20,6 +20,8 @@ EVERY = 1.0
 """Seconds between lines while a series runs."""
 LIVE_EVERY = 0.2
 """The same for the line that a terminal shows in place."""
+OWED = 64
+"""Messages that wait for a module at least before that is worth a word, while frames come."""
 CLEAR = "\r\x1b[2K"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -158,6 +160,10 @@ def progress(status: Status, series: SeriesReport) -> str:
     parts = [f"{status.state:9} {series.id}", _file(series), f"{count}{of} frames, {rate}", f"{ledger.missing} missing"]
     if (status.seconds_without_data or 0) >= EVERY:
         parts.append(f"no data for {status.seconds_without_data:.0f} s")
+    silent = (status.seconds_without_data or 0) >= EVERY
+    owing = [f"{one.endpoint} ({one.owed} parts)" for one in status.sources if one.owed >= (1 if silent else OWED)]
+    if owing:
+        parts.append(f"waits for {', '.join(owing)}")
     if status.slow is not None:
         parts.append(f"held up by {status.slow}")
     return "  ".join(parts)

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from bluesky_streamdet.catalog import DETECTORS
 from bluesky_streamdet.core.errors import ConfigError, MissingLibrary
 from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.streaming import trial
+from bluesky_streamdet.streaming.chain import Chain
 from bluesky_streamdet.transforms import bslz4
 
 PATIENCE = 2.0
@@ -109,9 +111,18 @@ def _detector(config: DetectorConfig) -> Iterator[Finding]:
             yield Finding(Verdict.FINE, f"somebody sends at {endpoint}")
 
 
+def _modules(config: DetectorConfig) -> Iterator[Finding]:
+    """Whether as many sockets are configured as the detector has modules."""
+    usual, given = DETECTORS[config.type].modules, len(config.source.endpoints)
+    if config.source.modules and given != usual:
+        hint = "If it really has another number of modules, never mind."
+        what = f"source.endpoints names {given}, and a {config.type} sends by {usual}, one for each module"
+        yield Finding(Verdict.DOUBTFUL, what, hint)
+
+
 def _directory(config: DetectorConfig) -> Iterator[Finding]:
     """Whether files can be written where they should go, and be read by others."""
-    directory = config.files.directory
+    directory = config.files.directory.resolve()
     existing = next(one for one in (directory, *directory.parents) if one.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         hint = f"`sudo chown {os.getuid()} {existing}`, or change files.directory."
@@ -159,6 +170,17 @@ def _libraries(config: DetectorConfig) -> Iterator[Finding]:
         yield Finding(Verdict.FINE, "compression: HDF5's filters and the library bitshuffle are there")
 
 
+def _transforms(config: DetectorConfig) -> Iterator[Finding]:
+    """Whether the files of all steps can be read."""
+    try:
+        chain = Chain(config.transforms)
+    except (ConfigError, MissingLibrary) as error:
+        yield Finding(Verdict.BAD, error.message, error.hint or "Mend the name of the file.")
+    else:
+        if chain.names:
+            yield Finding(Verdict.FINE, f"transforms: {', '.join(chain.names)}")
+
+
 def _clock(config: DetectorConfig) -> Iterator[Finding]:
     """Whether this machine's clock is kept right, and agrees with that of the data directory."""
     synchronized = _synchronized()
@@ -201,8 +223,10 @@ def _key(config: DetectorConfig) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[DetectorConfig], Iterator[Finding]], ...] = (
     _ports,
     _detector,
+    _modules,
     _directory,
     _libraries,
+    _transforms,
     _clock,
     _key,
 )

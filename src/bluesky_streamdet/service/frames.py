@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -55,7 +54,8 @@ def _json(frame: Latest, factor: int) -> bytes:
             "Ask for ?downsample=N, or for application/x-npy.",
         )
     scalars = {name: value.tolist() for name, value in values_of(frame.report.scalars, frame.record).items()}
-    return json.dumps(_description(frame.report, array) | {"data": array.tolist(), "scalars": scalars}).encode()
+    # What is no number becomes null, as JSON has no word for it.
+    return msgspec.json.encode(_description(frame.report, array) | {"data": array.tolist(), "scalars": scalars})
 
 
 def _msgpack(frame: Latest, factor: int) -> bytes:

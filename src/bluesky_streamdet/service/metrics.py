@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.service.records import tally
 from bluesky_streamdet.service.supervisor import Supervisor
-from bluesky_streamdet.streaming.messages import OutputReport, SourceReport, Status
+from bluesky_streamdet.streaming.messages import CrystfelReport, OutputReport, SourceReport, Status
 
 PREFIX = "streamdet_"
 
@@ -46,6 +46,7 @@ class ServiceCollector(Collector):
         yield from self._of_series(status)
         yield from _of_sources(status.sources, status.detector)
         yield from _of_outputs(status.outputs, status.detector)
+        yield from _of_crystfel(status.crystfel, status.detector)
         yield from self._of_now(status)
 
     def _of_series(self, status: Status) -> Iterator[Metric]:
@@ -117,6 +118,34 @@ def _of_outputs(outputs: list[OutputReport], detector: str) -> Iterator[Metric]:
     yield _gauge("output_frames_per_second", "Frames given to clients over the last second", rates, label)
     queued = {key: float(one.queued) for key, one in of.items()}
     yield _gauge("output_queued_frames", "Frames that wait for a client", queued, label)
+
+
+CRYSTFEL_COUNTS = {
+    "delivered": "Frames given to workers of CrystFEL",
+    "done": "Of them, those whose worker asked for another one",
+    "lost": "Of them, those whose worker went away with them",
+    "dropped": "Frames that made room for newer ones, or were of an aborted series",
+}
+CRYSTFEL_NOW = {
+    "workers": "Workers that are connected",
+    "asking": "Workers that wait for a frame",
+    "waiting": "Frames that wait for a worker",
+    "in_hand": "Frames that a worker has and is not done with",
+    "all_wait": "1 when no frame waits and no worker has one",
+}
+
+
+def _of_crystfel(reports: list[CrystfelReport], detector: str) -> Iterator[Metric]:
+    label = ["detector", "endpoint"]
+    of = {(detector, one.name): one for one in reports}
+    for name, text in CRYSTFEL_COUNTS.items():
+        yield _counter(f"crystfel_frames_{name}", text, {key: getattr(one, name) for key, one in of.items()}, label)
+    failed = {(*key, why): count for key, one in of.items() for why, count in one.failed.items()}
+    yield _counter("crystfel_frames_failed", "Frames that could not be sent", failed, [*label, "reason"])
+    for name, text in CRYSTFEL_NOW.items():
+        yield _gauge(f"crystfel_{name}", text, {key: float(getattr(one, name)) for key, one in of.items()}, label)
+    rates = {(*key, worker.name): worker.frames_per_second for key, one in of.items() for worker in one.by_worker}
+    yield _gauge("crystfel_worker_frames_per_second", "Frames given to a worker", rates, [*label, "worker"])
 
 
 Values = dict[tuple[str, ...], float] | dict[tuple[str, ...], int] | Counter[tuple[str, ...]]

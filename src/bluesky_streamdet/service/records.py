@@ -38,7 +38,7 @@ class OnDisk(Protocol):
     @property
     def reason(self) -> str: ...
     @property
-    def readable(self) -> int: ...
+    def written(self) -> int: ...
     @property
     def ledger(self) -> LedgerReport | None: ...
 
@@ -143,7 +143,7 @@ def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> Serie
 
 def _settled(ledger: LedgerReport, disk: OnDisk | None) -> LedgerReport:
     """The account with what is on disk as written, and what was on its way as failed; its sums hold."""
-    readable = disk.readable if disk is not None else 0
+    readable = disk.written if disk is not None else 0
     settled = readable + ledger.live_only + sum(ledger.discarded.values()) + sum(ledger.failed.values())
     # The file may be ahead of the last news of it.
     unique = max(ledger.unique, settled)

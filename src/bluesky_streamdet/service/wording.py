@@ -47,6 +47,10 @@ def _complaint(error: Any, model: type[BaseModel] | None) -> str:
             return f"{name} is {_shown(error['input'])}: {error['ctx']['error']}"
         case "string_pattern_mismatch":
             return f"{name} is {_shown(error['input'])}, which does not match {error['ctx']['pattern']}"
+        case "list_type":
+            return f"{name} is {_shown(error['input'])}; it should be a list, such as [{error['input']}]"
+        case "dict_type":
+            return f"{name} is {_shown(error['input'])}; it should be names, each with its settings behind a colon"
     text = error["msg"].removeprefix("Input ")
     return f"{name} is {_shown(error['input'])}; it {text[:1].lower()}{text[1:]}"
 

@@ -46,6 +46,8 @@ def read(path: Path) -> Document:
         values = loader.construct_document(root) if root is not None else None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}{_line_of(error)} is no YAML: {_problem_of(error)}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deep, or refers to itself.") from error
     finally:
         loader.dispose()
     return Document(path, values, root)

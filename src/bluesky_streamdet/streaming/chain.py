@@ -6,7 +6,8 @@
       - mask: {rectangles: [[[0, 10], [0, 487]]]}
 
 Names, types and defaults of what a step may be told come from its function. What is an array there is a file here. What
-has no default and is not told is looked up, under its name, in the header of each series.
+has no default and is not told is looked up, under its name, in the header of each series; so is what is annotated as
+`Annotated[..., "header"]`, but then the default holds where the header says nothing.
 """
 
 from __future__ import annotations
@@ -30,15 +31,22 @@ from bluesky_streamdet.streaming import arrays
 
 log = logging.getLogger(__name__)
 
+HEADER = "header"
+"""Annotation of what a header may say, and need not."""
 TABLES = ("pixel_mask", "flatfield")
 """What a header may say of each pixel."""
 
 
 class Argument(NamedTuple):
-    """What a transform may be told. array: whether it is one, to be named by its file; dtype: of which type, if any."""
+    """What a transform may be told.
+
+    header: whether a header may say it. array: whether it is one, to be named by its file. dtype: of
+    which type, if any.
+    """
 
     name: str
     required: bool
+    header: bool
     adapter: TypeAdapter[Any]
     array: bool = False
     dtype: Any = None
@@ -55,16 +63,19 @@ def arguments_of(row: TransformRow) -> dict[str, Argument]:
 
 def _argument(parameter: inspect.Parameter) -> Argument:
     kind = Any if parameter.annotation is parameter.empty else parameter.annotation
+    told = get_origin(kind) is Annotated and HEADER in get_args(kind)
+    kind = get_args(kind)[0] if told else kind
     options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     array = next((one for one in options if one is np.ndarray or get_origin(one) is np.ndarray), None)
     required = parameter.default is parameter.empty
+    told = told or required
     if array is None:
         adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
-        return Argument(parameter.name, required, adapter)
+        return Argument(parameter.name, required, told, adapter)
     # NDArray[np.float32] is np.ndarray[shape, np.dtype[np.float32]].
     element: Any = (get_args(get_args(array)[1]) or (Any,))[0] if len(get_args(array)) > 1 else Any
     dtype = element if isinstance(element, type) and issubclass(element, np.generic) else None
-    return Argument(parameter.name, required, TypeAdapter(str), array=True, dtype=dtype)
+    return Argument(parameter.name, required, told, TypeAdapter(str), array=True, dtype=dtype)
 
 
 def _checked(value: Any) -> dict[str, dict[str, Any]]:
@@ -132,7 +143,7 @@ class Bound(NamedTuple):
         """Raises `MalformedMessage` when the function fails, or returns no pixels."""
         try:
             result = self.row.function(image, **self.told)
-        except Exception as error:
+        except BaseException as error:  # sys.exit() too: the thread that runs it has other frames to work on
             raise MalformedMessage(f"transform {self.name} failed", f"{type(error).__name__}: {error}") from error
         if not isinstance(result, np.ndarray) or result.dtype.kind not in "iuf" or not result.size:
             raise MalformedMessage(f"transform {self.name} returned no picture", f"{type(result).__name__}")
@@ -140,7 +151,7 @@ class Bound(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """One step with its files, and what each series' header has to say."""
+    """One step with its files, and what each series' header has to say, or may."""
 
     name: str
     row: TransformRow
@@ -151,6 +162,8 @@ class _Loaded(NamedTuple):
         told = dict(self.told)
         for one in self.wanted:
             if metadata.get(one.name) is None:
+                if not one.required:
+                    continue
                 raise MalformedMessage(
                     "header without what a transform needs",
                     f"{self.name} needs {one.name}, in the header or in the configuration",
@@ -160,13 +173,12 @@ class _Loaded(NamedTuple):
 
 
 def _of_header(step: str, argument: Argument, value: Any) -> Any:
-    if argument.array:
-        return np.asarray(value, argument.dtype)
     try:
-        return argument.adapter.validate_python(value)
-    except ValidationError as error:
+        return np.asarray(value, argument.dtype) if argument.array else argument.adapter.validate_python(value)
+    except (ValidationError, TypeError, ValueError, OverflowError) as error:
+        reason = _in_short(error) if isinstance(error, ValidationError) else str(error)
         raise MalformedMessage(
-            "header with a wrong value for a transform", f"{step}: {argument.name}: {_in_short(error)}"
+            "header with a wrong value for a transform", f"{step}: {argument.name}: {reason}"
         ) from error
 
 
@@ -186,11 +198,15 @@ class Chain:
     @property
     def asks_header(self) -> bool:
         """Whether a header has to say how frames are changed."""
-        return any(one.wanted for one in self._steps)
+        return any(one.required for step in self._steps for one in step.wanted)
 
     def bound(self, metadata: Mapping[str, Any]) -> list[Bound]:
-        """The steps for the frames of one series. Raises `MalformedMessage` for a header without what they need."""
-        return [one.bound(metadata) for one in self._steps]
+        """The steps for the frames of one series, without those that would leave them as they are.
+
+        Raises `MalformedMessage` for a header without what they need.
+        """
+        steps = [one.bound(metadata) for one in self._steps]
+        return [one for one in steps if not one.row.idle(**one.told)]
 
 
 def _loaded(name: str, told: Mapping[str, Any]) -> _Loaded:
@@ -205,7 +221,7 @@ def _loaded(name: str, told: Mapping[str, Any]) -> _Loaded:
                 values[key] = np.ascontiguousarray(arrays.load(values[key]), argument.dtype)
             except StreamdetError as error:
                 raise type(error)(f"transforms: {name}: {key}: {error.message}", error.hint) from error
-    return _Loaded(name, row, values, [one for one in known.values() if one.required and one.name not in told])
+    return _Loaded(name, row, values, [one for one in known.values() if one.header and one.name not in told])
 
 
 def moved(start: SeriesStart, steps: Sequence[Callable[[NDArray[Any]], NDArray[Any]] | Bound]) -> SeriesStart:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import zmq
 
+from bluesky_streamdet.codecs.codec import Message
 from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.source import ConnectionWatch
 
 SOCKET_QUEUE = 16
 """Messages for each client inside of ZeroMQ; what is more waits in our own queue, where it can be counted."""
+PUB_RETRY = 5
+"""Milliseconds between tries of a PUB socket that blocks, as nothing tells when its clients have room again."""
+COPY_BELOW = 64 << 10
+"""Smaller parts are copied into ZeroMQ, which is cheaper there than keeping count of who still uses them."""
+LAST, MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class Clients:
@@ -41,6 +47,25 @@ class Clients:
             self.socket.getsockopt(zmq.EVENTS)
         new, self._known = self._ever != self._known, self._ever
         return (self.now == 0 and before > 0) or (self.now == 1 and new)
+
+    def send(self, message: Message) -> None:
+        """Send a message; one without parts needs nothing. Raises `zmq.Again` when there is no room for it."""
+        send, last = self.socket.send, len(message) - 1
+        for index, part in enumerate(message):
+            whole = part.obj if type(part) is memoryview else None
+            flags = LAST if index == last else MORE
+            if type(whole) is zmq.Frame and len(whole) == part.nbytes:  # type: ignore[union-attr]
+                # The message that it came in: to send that again costs ZeroMQ a count, and no memory of ours.
+                send(whole, flags, copy=False)
+            else:
+                send(part, flags, copy=memoryview(part).nbytes < COPY_BELOW)
+
+    def wait(self, milliseconds: int) -> None:
+        """Wait until somebody may take more, at most so long."""
+        if self._publishes:
+            self.socket.poll(min(milliseconds, PUB_RETRY))
+        else:
+            self.socket.poll(milliseconds, zmq.POLLOUT)
 
     def close(self, linger: int) -> None:
         self.socket.linger = linger

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
@@ -65,7 +65,7 @@ class _Rows:
         if not isinstance(dataset, h5py.Dataset):
             raise Misfit(f"it has no {name}, and frames come with it")
         # Whole numbers go where the frames before had others.
-        if dataset.shape[1:] != self._tail or not np.can_cast(dtype, dataset.dtype, "same_kind"):
+        if dataset.shape[1:] != self._tail or not np.can_cast(dtype, dataset.dtype):
             there, comes = f"{dataset.shape[1:]} {dataset.dtype}", f"{self._tail} {np.dtype(dtype)}"
             raise Misfit(f"its {name} has rows of {there}, and what comes has {comes}")
         return dataset
@@ -148,7 +148,7 @@ class RecordColumns:
         form: FrameFormat,
         metadata: Mapping[str, Any],
         event: int = 1,
-        taken: Container[str] = (),
+        taken: Iterable[str] = (),
         frames: int | None = None,
     ) -> None:
         self.reports: list[ScalarReport] = []
@@ -156,10 +156,12 @@ class RecordColumns:
         self._waiting = bytearray()
         self._frames = 0
         self._rows: list[tuple[str, _Rows]] = []
+        names = set(taken)
         for one in form.scalars:
             name = one.name
-            while name in taken:
+            while name in names:
                 name += "_"
+            names.add(name)
             self._rows.append((one.name, _Rows(group, name, one.dtype, one.shape, one.unit, event, frames)))
             self.reports.append(ScalarReport(name=name, dtype=one.dtype, shape=one.shape, unit=one.unit))
             if one.name in CALCULATED and frames is None:

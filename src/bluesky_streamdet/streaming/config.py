@@ -12,6 +12,7 @@ from bluesky_streamdet.catalog import CODECS, OUTPUTS
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Limits
 from bluesky_streamdet.streaming.chain import Step
+from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
 from bluesky_streamdet.streaming.endpoints import Outputs, Section, SourceConfig
 from bluesky_streamdet.transforms import bslz4
 
@@ -40,6 +41,7 @@ class FileConfig(Section):
     directory: no file is written outside of it. name: of series that nobody named; {detector}, {id} and {date} are
     filled in. stream_names: whether the stream may name its file (inside the directory all the same).
     replace: whether an existing file may be overwritten by a series that the stream started.
+    append: whether such a series goes on in an existing file, behind the frames that it has.
     flush_seconds: at most so long after a frame has been written can others read it.
     dataset: path at which readers of older files look for the frames, besides where they are; None for none.
     """
@@ -48,13 +50,21 @@ class FileConfig(Section):
     name: str = "{detector}_{id}"
     stream_names: bool = False
     replace: bool = False
+    append: bool = False
     flush_seconds: float = Field(default=0.1, ge=0)
     dataset: str | None = Field(default=None, pattern=r"^(/[A-Za-z0-9_.-]+){2,}$")
+
+    @model_validator(mode="after")
+    def _replaces_or_appends(self) -> Self:
+        if self.replace and self.append:
+            raise ValueError("replace and append exclude each other; choose one")
+        return self
 
 
 class PlaneConfig(Section):
     """One detector's data plane, wherever its frames come from.
 
+    crystfel: ports that CrystFEL's indexamajig takes frames from.
     monitor: address such as "tcp://127.0.0.1:9998" where anybody may ask for the latest frame; None for no such port.
     unarmed: what happens to a series that the detector starts and nobody armed: it is written, or forwarded and shown
     without a file, or counted only. paused: nothing is taken from the detector until somebody has it resumed.
@@ -64,6 +74,7 @@ class PlaneConfig(Section):
     detector: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
     files: FileConfig = FileConfig()
     outputs: Outputs = []
+    crystfel: list[CrystfelConfig] = []
     monitor: str | None = None
     wait: WaitConfig = WaitConfig()
     unarmed: Literal["write", "forward", "ignore"] = "write"

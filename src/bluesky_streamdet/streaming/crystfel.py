@@ -1,8 +1,8 @@
 """Frames for CrystFEL's indexamajig, each to one of the workers that ask, or to all that listen.
 
-A `Responder` is a sink like the outputs of `streaming/fanout.py`, and has their interface. What waits, who has what and
-what became of it is kept by `core/handout.py`, the sockets are those of `streaming/crystfel_workers.py`; here frames are
-made into messages, by threads, as late as that costs no rate: of frames that are dropped, none is decoded.
+A `Responder` is a sink like the outputs of `streaming/fanout.py`, and has their interface. What waits, who has what
+and what became of it is kept by `core/handout.py`, the sockets are those of `streaming/crystfel_workers.py`; here
+frames are made into messages, by threads, as late as that costs no rate: of frames that are dropped, none is decoded.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import zmq
 
 from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
+from bluesky_streamdet.core.geometry import said
 from bluesky_streamdet.core.handout import Given, Handout
 from bluesky_streamdet.streaming.crew import Crew
 from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
 from bluesky_streamdet.streaming.crystfel_frames import Item, Series
 from bluesky_streamdet.streaming.crystfel_workers import ALL, Asked, PublishPort, RequestPort
 from bluesky_streamdet.streaming.messages import CrystfelReport, WorkerReport
+from bluesky_streamdet.streaming.peakwork import PeakWorkers
 from bluesky_streamdet.streaming.rate import Rate
 
 log = logging.getLogger(__name__)
@@ -49,8 +52,10 @@ class Responder:
         self.config = config
         self.handout: Handout[Item] = Handout(config.policy, config.queue, config.queue_bytes)
         self.failed: Counter[str] = Counter()
+        self.left_out = 0
         self._clock = clock
-        self._series = Series(config)
+        self._finder = None if config.peaks is None else PeakWorkers(config.peaks)
+        self._series = Series(config, finder=self._finder)
         self._owed: dict[Hashable, Item] = {}
         self._refused: tuple[Hashable, Item] | None = None
         self._rate = Rate(clock)
@@ -60,7 +65,9 @@ class Responder:
             if config.mode == "publish"
             else RequestPort(config.address, context, clock)
         )
-        self._crew: Crew[Item] = Crew(config.threads, context, Item.make, "crystfel")
+        # A thread waits for each process that looks for peaks.
+        threads = config.threads + (0 if config.peaks is None else config.peaks.workers)
+        self._crew: Crew[Item] = Crew(threads, context, Item.make, "crystfel")
         self.address = self._port.address
 
     # What a pipeline asks of its outputs.
@@ -91,14 +98,18 @@ class Responder:
         """Frames that wait."""
         return self.handout.waiting
 
-    def start(self, start: SeriesStart, id: str = "", parameters: Mapping[str, Any] | None = None) -> None:
-        """A series begins. id: ours. parameters: of the run."""
-        self._series = Series(self.config, id or start.series or "", start.metadata, parameters or {})
+    def name_series(self, id: str, parameters: Mapping[str, Any]) -> None:
+        """What the series that starts next is called by us, and what is known of its run."""
+        self._series = replace(self._series, id=id, metadata={}, parameters=parameters)
+
+    def start(self, start: SeriesStart) -> None:
+        """A series begins."""
+        self._series = replace(self._series, metadata=start.metadata)
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """More metadata of the run, for the frames that follow."""
         series = self._series
-        self._series = Series(self.config, series.id, series.metadata, {**series.parameters, **parameters})
+        self._series = replace(series, parameters={**series.parameters, **parameters})
 
     def send(self, frames: list[Frame]) -> None:
         """Give the frames to workers that wait, or keep them, or drop older ones."""
@@ -118,6 +129,7 @@ class Responder:
             else:
                 self._leave(news.peer)
         for item in self._crew.finished():
+            item.made = True
             if item.peer is not None:
                 self._deliver(item)
         if self._refused is not None and self._owed.get(self._refused[0]) is self._refused[1]:
@@ -154,15 +166,21 @@ class Responder:
             lost=handout.lost,
             dropped=handout.dropped,
             failed=dict(self.failed),
+            left_out=self.left_out,
+            peaks=None if self._finder is None else self._finder.report(),
             all_wait=handout.all_wait,
             woken=self._port.woken,
             odd=self._port.odd,
             frames_per_second=round(self._rate(handout.delivered), 2),
             by_worker=self._by_worker(),
+            settings=self.config,
+            header=said(self._series.metadata),
         )
 
     def close(self, linger: int = 0) -> None:
         """Close; what ZeroMQ has taken may still leave within `linger` ms."""
+        if self._finder is not None:
+            self._finder.close()
         self._crew.close()
         self._port.close(linger)
 
@@ -204,6 +222,7 @@ class Responder:
         item.begun = True
         if item.small:
             item.make()
+            item.made = True
         else:
             self._crew.put(item)
 
@@ -238,6 +257,10 @@ class Responder:
 
     def _fail(self, peer: Hashable, item: Item) -> None:
         del self._owed[peer]
+        if item.left_out:
+            self.left_out += 1
+            self.handout.spoil(Given(peer, item))
+            return
         reason = item.problem if item.problem in self.failed or len(self.failed) < MOST_REASONS else "others"
         if reason not in self.failed:
             log.warning("frame %d of series %s is not sent: %s", item.frame.number, item.series.id, item.problem)

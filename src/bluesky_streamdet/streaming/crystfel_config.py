@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from bluesky_streamdet.codecs.crystfel import FLAG, SHORT, PixelType
 from bluesky_streamdet.core.handout import Policy
 from bluesky_streamdet.streaming.endpoints import Section, checked_address
+from bluesky_streamdet.streaming.peakconfig import PeaksConfig
 
 
 class CrystfelConfig(Section):
@@ -21,8 +22,9 @@ class CrystfelConfig(Section):
     format: "msgpack", or "hdf5" for pixels as they came. type: of pixels in "msgpack". flag: what masked and saturated
     pixels are among integers; among floats they are NaN. saturation: counts above which a pixel is saturated; left out,
     what the detector says. image: without it only headers and peaks are sent, for `--no-image-data`. photon_energy,
-    distance: in eV and mm, where the detector does not say them. headers: names and values for `--copy-header`, in every
-    message. threads: that decode and convert.
+    distance: in eV and mm, where the detector does not say them. headers: names and values for `--copy-header`, in
+    every message. threads: that decode and convert. peaks: what is looked for in each frame and sent with it, for
+    `--peaks=msgpack`; left out, nothing. hits_only: whether frames of fewer peaks than `peaks.min_peaks` are left out.
     """
 
     name: str = Field(default="crystfel", pattern=r"^[A-Za-z0-9_-]+$")
@@ -41,6 +43,8 @@ class CrystfelConfig(Section):
     distance: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     headers: dict[str, int | float | str] = {}
     threads: int = Field(default=2, ge=1, le=64)
+    peaks: PeaksConfig | None = None
+    hits_only: bool = False
 
     @field_validator("address")
     @classmethod
@@ -53,4 +57,6 @@ class CrystfelConfig(Section):
             raise ValueError("prefix is for mode: publish; workers that ask get what comes")
         if not self.image and self.format == "hdf5":
             raise ValueError("image: false needs format: msgpack; a file without a picture can't be read")
+        if self.hits_only and self.peaks is None:
+            raise ValueError("hits_only needs peaks, by which hits are known; peaks: {} takes the usual limits")
         return self

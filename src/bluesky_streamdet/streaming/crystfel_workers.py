@@ -1,7 +1,7 @@
 """The sockets that indexamajig connects to: a ROUTER that knows each worker, and a PUB for who only wants to look.
 
-A worker is a REQ socket: it asks, and waits for as long as it takes. It never asks again, also not when the service that
-it asked was started anew; so a worker that has connected and says nothing is woken, by a reply that is no frame.
+A worker is a REQ socket: it asks, and waits for as long as it takes. It never asks again, also not when the service
+that it asked was started anew; so a worker that has connected and says nothing is woken, by a reply that is no frame.
 """
 
 from __future__ import annotations

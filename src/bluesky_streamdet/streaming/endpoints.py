@@ -15,12 +15,14 @@ from bluesky_streamdet.streaming.sending import SendConfig
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    # A step may be told nan, which has to reach the data plane's process.
+    model_config = ConfigDict(extra="forbid", validate_default=True, ser_json_inf_nan="constants")
 
 
 WRITER = "std-det-writer"
 """Key in `catalog.OUTPUTS` of the format that a run belongs to."""
 ANY_PORT = ("*", "0")
+LAST_PORT = 65535
 ANY_HOST = ("*", "0.0.0.0", "[::]")  # noqa: S104, they are compared, not bound
 
 
@@ -28,6 +30,10 @@ def checked_address(address: str) -> str:
     """The address, if it can be one of ZeroMQ. Raises `ValueError`."""
     if not address.startswith(("tcp://", "ipc://", "inproc://")):
         raise ValueError(f"{address!r} is no ZeroMQ address; write it as tcp://HOST:PORT")
+    if address.startswith("tcp://"):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        if not host or not (port in ANY_PORT or (port.isdecimal() and int(port) <= LAST_PORT)):
+            raise ValueError(f"{address!r} has no port from 1 to {LAST_PORT}; write it as tcp://HOST:PORT")
     return address
 
 
@@ -54,11 +60,11 @@ class SourceConfig(Section):
 class WriterConfig(Section):
     """The one file that a std-det-writer behind an output is to write.
 
-    output_file: its path on the writer's machine; one that is there is replaced. n_images: after so many no more are
-    sent. run_id, detector_name, user_id: what the writer makes of them.
+    output_file: its path on the writer's machine, in ASCII; one that is there is replaced. n_images: after so many no
+    more are sent. run_id, detector_name, user_id: what the writer makes of them.
     """
 
-    output_file: str = Field(pattern=r"^[^\x00-\x1f]+$", max_length=200)
+    output_file: str = Field(pattern=r"^[ !#-\[\]-~]+$", max_length=140)
     run_id: int = Field(ge=0, lt=1 << 63)
     n_images: int = Field(ge=1, lt=1 << 53)
     detector_name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")

@@ -28,14 +28,10 @@ from bluesky_streamdet.streaming.source import address_of, open_socket
 
 log = logging.getLogger(__name__)
 
-COPY_BELOW = 64 << 10
-"""Smaller payloads are copied into ZeroMQ, which is cheaper there than keeping count of who still uses them."""
 MOST_ANNOUNCEMENTS = 100
 """Headers and ends that may wait, beside the frames, for a client that never reads."""
 LARGEST_TABLE = 1000
 """Elements of an array in a header that is forwarded; flat fields and pixel masks are in the file."""
-PUB_RETRY = 5
-"""Milliseconds between tries of a PUB output that blocks, as nothing tells when its clients have room again."""
 
 NOBODY = "nobody connected"
 LEFT = "client left"
@@ -151,13 +147,27 @@ class Output:
             self.dropped[NOBODY] += len(frames)
             return
         self._greet()
+        at_once = self._clients.now > 0 and not self._form.loose and self._writing is None
         for frame in frames:
+            if at_once and not self._queue and self._sent_at_once(frame):
+                continue
             if self._full and not self._blocks:
                 self.flush()
                 if self._full and not self._make_room():
                     self.dropped[OVERFLOW] += 1
                     continue
             self._offer(frame, payload_bytes(frame))
+
+    def _sent_at_once(self, frame: Frame) -> bool:
+        """Send a frame that nothing waits before. False when there is no room for it; then it is encoded."""
+        message = self._encoder.frame(frame)
+        try:
+            self._clients.send(message)
+        except zmq.Again:
+            self._message = message
+            return False
+        self.sent += 1
+        return True
 
     def _make_room(self) -> bool:
         """Drop the oldest frames for a newer one, if that is the rule. False when there is no room all the same."""
@@ -195,10 +205,7 @@ class Output:
     def wait(self, milliseconds: int) -> None:
         """Wait until clients may take more, at most so long."""
         self._look()
-        if self.config.kind == "push":
-            self._socket.poll(milliseconds, zmq.POLLOUT)
-        else:
-            self._socket.poll(min(milliseconds, PUB_RETRY))
+        self._clients.wait(milliseconds)
 
     def discard(self) -> None:
         """Drop the frames that wait: the series was aborted."""
@@ -324,17 +331,16 @@ class Output:
             self._send_queue()
 
     def _send_queue(self) -> None:
-        send, loose = self._socket.send_multipart, self._form.loose
         if self._clients.now == 0:
             return
         while self._queue:
             event, nbytes = self._queue[0]
             message = self._message or self._encode(event)
             try:
-                if loose:
-                    self._send_parts(message, copy=nbytes < COPY_BELOW)
-                elif message:
-                    send(message, zmq.NOBLOCK, copy=nbytes < COPY_BELOW)
+                if self._form.loose:
+                    self._send_parts(message)
+                else:
+                    self._clients.send(message)
             except zmq.Again:
                 self._message = message
                 return
@@ -347,10 +353,10 @@ class Output:
                 self._drop(NO_RUN)
                 self._end_run()
 
-    def _send_parts(self, message: Message, copy: bool) -> None:
+    def _send_parts(self, message: Message) -> None:
         """Send each part as a message. Raises `zmq.Again`, with those that have gone taken out of `message`."""
         while message:
-            self._socket.send(message[0], zmq.NOBLOCK, copy=copy)
+            self._clients.send(message[:1])
             del message[0]
             self._cut = True
 

@@ -15,21 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin
-from typing_extensions import Buffer
 
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
-from bluesky_streamdet.core.events import BSLZ4, LZ4, Frame, FrameFormat
-from bluesky_streamdet.streaming import experiment, nexus
+from bluesky_streamdet.core.events import Frame, FrameFormat
+from bluesky_streamdet.streaming import appending, experiment, nexus
+from bluesky_streamdet.streaming.chunks import Misfit, SharedChunk, layout_of
 from bluesky_streamdet.streaming.columns import NumberColumn, RecordColumns
-from bluesky_streamdet.streaming.journal import journal_of
+from bluesky_streamdet.streaming.journal import journal_of, take_journal
 from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
+from bluesky_streamdet.streaming.paths import EXISTS
+from bluesky_streamdet.streaming.reader import open_to_read
 from bluesky_streamdet.streaming.verdict import Verdict
-
-SHARED_CHUNK_BYTES = 1 << 20
-SHARED_CHUNK_FRAMES = 64
-SHARED_FRAME_BYTES = 256 << 10
-"""Frames up to this size share chunks of up to `SHARED_CHUNK_BYTES` or `SHARED_CHUNK_FRAMES`."""
 
 LIBRARY = ("v110", "v110")
 """The first HDF5 that knows SWMR. "latest" makes files that only the newest library reads."""
@@ -43,43 +39,26 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSALS = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError)
 """What h5py raises when HDF5 or the file system refuses."""
 
-FILTERS: dict[str, Mapping[str, Any]] = {BSLZ4: hdf5plugin.Bitshuffle(cname="lz4"), LZ4: hdf5plugin.LZ4()}
-"""The HDF5 filter that reads what each payload encoding holds; none for raw pixels."""
-
-
-class _SharedChunk:
-    """A chunk of several frames that is being filled. One buffer for all, as fresh memory costs more than the copy."""
-
-    def __init__(self, most: int, nbytes: int) -> None:
-        self.buffer = bytearray(most * nbytes)
-        self.frames = 0
-        self._view = memoryview(self.buffer)
-        self._nbytes = nbytes
-        self._most = most
-
-    @property
-    def full(self) -> bool:
-        return self.frames == self._most
-
-    def add(self, pixels: Buffer) -> None:
-        start = self.frames * self._nbytes
-        self._view[start : start + self._nbytes] = pixels
-        self.frames += 1
-
-    def clear(self) -> None:
-        self.frames = 0
-
 
 class SeriesFile:
     """The file of one series. Opened with the first frame, as only that tells what all of them are like.
 
     path: inside the data directory, checked. event: frames of an event; more than one gives a dataset (events, frames,
-    …). also: another path in the file that the frames shall have. Raises `WriteFailed` from each method when the file
-    system or HDF5 refuses; then nothing more can be written.
+    …). append: go on behind the frames that the file has, if there is one. also: another path in the file that the
+    frames shall have. rows, readable: frames of this series. Raises `WriteFailed` from each method when the file system
+    or HDF5 refuses; then nothing more can be written.
     """
 
     def __init__(
-        self, path: Path, detector: str, series: str, *, event: int = 1, replace: bool = False, also: str | None = None
+        self,
+        path: Path,
+        detector: str,
+        series: str,
+        *,
+        event: int = 1,
+        replace: bool = False,
+        append: bool = False,
+        also: str | None = None,
     ) -> None:
         self.path = path
         self.rows = 0
@@ -89,13 +68,16 @@ class SeriesFile:
         self._series = series
         self._event = event
         self._replace = replace
+        self._append = append
+        self._before = 0
+        self._added: dict[str, Any] = {}
         self._also = also
         self._file: h5py.File | None = None
         self._format: FrameFormat | None = None
         self._columns: dict[str, NumberColumn] = {}
         self._records: RecordColumns | None = None
         self._together = 1
-        self._shared = _SharedChunk(0, 0)
+        self._shared = SharedChunk(0, 0)
         self._verdict: Verdict | None = None
 
     @property
@@ -105,16 +87,20 @@ class SeriesFile:
     def open(
         self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
     ) -> None:
-        """Create the file, with all that it will hold while it grows: SWMR admits no new object."""
+        """Create the file, with all that it will hold while it grows, as SWMR admits no new object; or go on in one.
+
+        Raises `FileTaken` for a file that is there: unless asked to replace it, or to append what fits into it.
+        """
+        if self._append and self.path.exists():
+            self._go_on(first, started, metadata, parameters or {})
+            return
         self._file = self._create()
         try:
             nexus.create(self._file, self._detector, self._series, started, metadata)
             experiment.add_parameters(self._file, self._detector, parameters or {})
-            self._verdict = Verdict(self._file, self._detector)
+            self._verdict = Verdict.create(self._file, self._detector, started)
             group = self._file[nexus.detector_group(self._detector)]
-            self._create_data(group, first.format)
-            self._create_columns(group, first.detail or {})
-            self._create_records(group, first.format, metadata)
+            self._lay_out(group, first, metadata)
             if self._also is not None:
                 nexus.link_as(group, self._also)
             self._file.swmr_mode = True
@@ -124,6 +110,48 @@ class SeriesFile:
             self._give_up()
             raise self._failed("set up", error) from error
 
+    def _go_on(
+        self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any]
+    ) -> None:
+        """Open a file that is there behind its last frame, once it is sure that this one fits."""
+        before = appending.look(self.path, self._detector, self._series, self._event)
+        try:
+            with open_to_read(self.path) as file:
+                self._lay_out(file[nexus.detector_group(self._detector)], first, metadata, before.readable)
+        except Misfit as error:
+            self.data = None
+            raise appending.refused(self.path, f"{error}.") from error
+        except REFUSALS as error:
+            raise self._failed("read", error) from error
+        try:
+            self._file = appending.open_to_write(self.path)
+            self._verdict = Verdict(self._file, self._detector)
+            self._verdict.set_aside(before.account, self._series, started)
+            group = self._file[nexus.detector_group(self._detector)]
+            self._lay_out(group, first, metadata, before.readable)
+            late = take_journal(self.path)
+            self._added = {"late": late, "settings": dict(metadata), "parameters": dict(parameters)}
+        except REFUSALS as error:
+            self._give_up()
+            raise self._failed("opened to go on with", error) from error
+
+    def _lay_out(self, group: h5py.Group, first: Frame, metadata: Mapping[str, Any], before: int | None = None) -> None:
+        """Make all datasets that grow; or find them, with the frames that they have. Raises `Misfit`."""
+        self._before = before or 0
+        grown = appending.growing(group) if before is not None else {}
+        self._open_data(group, first.format, before)
+        self._open_columns(group, first.detail or {}, grown, before)
+        if first.format.scalars:
+            taken = group if before is None else [name for name in group if name not in grown or name in self._columns]
+            self._records = RecordColumns(group, first.format, metadata, self._event, taken, before)
+            assert self.data is not None
+            self.data.scalars = self._records.reports
+        if before is None and first.format.scalars:
+            nexus.link_spectra(group, metadata)
+        wanted = {*self._columns, *(one.name for one in (self._records.reports if self._records is not None else ()))}
+        if missing := sorted(grown.keys() - wanted):
+            raise Misfit(f"it has {', '.join(missing)} of each frame, which does not come now")
+
     def _create(self) -> h5py.File:
         try:
             if self._replace:
@@ -132,66 +160,57 @@ class SeriesFile:
             journal_of(self.path).unlink(missing_ok=True)
             return h5py.File(self.path, "x", libver=LIBRARY, locking=False)
         except FileExistsError as error:
-            raise FileTaken(f"The file {self.path} exists.", "Choose another name, or ask to replace it.") from error
+            raise FileTaken(f"The file {self.path} exists.", EXISTS) from error
         except REFUSALS as error:
             with suppress(OSError):
                 self.path.unlink()
             raise self._failed("created", error) from error
 
-    def _create_columns(self, group: h5py.Group, detail: Mapping[str, Any]) -> None:
+    def _open_columns(
+        self, group: h5py.Group, detail: Mapping[str, Any], grown: Mapping[str, Any], before: int | None
+    ) -> None:
         self._columns = {
-            "sequence_number": NumberColumn(group, "sequence_number", "u8", event=self._event),
-            "receive_time": NumberColumn(group, "receive_time", "i8", "ns", self._event),
+            "sequence_number": NumberColumn(group, "sequence_number", "u8", "", self._event, before),
+            "receive_time": NumberColumn(group, "receive_time", "i8", "ns", self._event, before),
         }
-        group["receive_time"].attrs["start"] = "1970-01-01T00:00:00Z"
+        if before is None:
+            group["receive_time"].attrs["start"] = "1970-01-01T00:00:00Z"
         for name, value in detail.items():
             # A stream may call its numbers as it likes, also as something is called that is there.
-            if isinstance(value, int | float) and name not in group:
+            free = name not in group or (name in grown and name not in self._columns)
+            if isinstance(value, int | float) and free:
                 kind, unit = "i8" if isinstance(value, int) else "f8", "ns" if name in NANOSECONDS else ""
-                self._columns[name] = NumberColumn(group, name, kind, unit, self._event)
+                self._columns[name] = NumberColumn(group, name, kind, unit, self._event, before)
 
-    def _create_records(self, group: h5py.Group, form: FrameFormat, metadata: Mapping[str, Any]) -> None:
-        if form.scalars:
-            self._records = RecordColumns(group, form, metadata, self._event)
-            assert self.data is not None
-            self.data.scalars = self._records.reports
-            nexus.link_spectra(group, metadata)
-
-    def _create_data(self, group: h5py.Group, form: FrameFormat) -> None:
-        self._format = form
-        event = () if self._event == 1 else (self._event,)
-        chunk = (*(1 for _ in event), *form.chunk)
-        if form.encoding not in FILTERS and form.parts == 1:
-            self._together = frames_per_chunk(form.nbytes, self._event)
+    def _open_data(self, group: h5py.Group, form: FrameFormat, before: int | None) -> None:
+        layout = layout_of(form, self._event)
+        if before is None:
+            data = layout.create(group, form.encoding)
+            nexus.link_data(group.file, data, self._event)
+        else:
+            data = group["data"]
+            layout.check(data)
+        self._format, self._together = form, layout.together
         if self._together > 1:
-            chunk = (*event, *form.shape)
-            self._shared = _SharedChunk(self._together, form.nbytes)
-        rows = max(1, self._together // self._event)
-        data = group.create_dataset(
-            "data",
-            (0, *event, *form.shape),
-            form.dtype,
-            maxshape=(None, *event, *form.shape),
-            chunks=(rows, *chunk),
-            **FILTERS.get(form.encoding, {}),
-        )
-        nexus.link_data(group.file, data, self._event)
+            self._shared = SharedChunk(self._together, form.nbytes)
+            self._shared.resume(data, self._before, self._event)
         self._id = data.id
-        self._tail = (*event, *form.shape)
+        self._tail = layout.tail
         self._zeros = (0,) * len(form.shape)
         self.data = DatasetReport(
             dataset=nexus.DATA,
             shape=form.shape,
             dtype=form.dtype,
-            chunk_shape=(rows, *chunk),
+            chunk_shape=layout.chunk,
             frames_per_event=self._event,
+            first_row=self._before,
         )
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Append frames of one format, in this order. Raises `WriteFailed`."""
         numbers, times = self._columns["sequence_number"].waiting, self._columns["receive_time"].waiting
         try:
-            end = self.rows + len(frames)
+            end = self._end + len(frames)
             self._id.set_extent((-(-end // self._event), *self._tail))
             if self._together > 1:
                 self._write_shared(frames)
@@ -214,7 +233,7 @@ class SeriesFile:
     def _write_single(self, frames: Sequence[Frame]) -> None:
         write, event = self._id.write_direct_chunk, self._event
         for frame in frames:
-            row = (self.rows,) if event == 1 else divmod(self.rows, event)
+            row = (self._end,) if event == 1 else divmod(self._end, event)
             if len(frame.parts) == 1:
                 write((*row, *self._zeros), frame.parts[0])
             else:
@@ -233,8 +252,13 @@ class SeriesFile:
                 shared.clear()
 
     def _write_chunk(self) -> None:
-        first = (self.rows - self._shared.frames) // self._event
+        first = (self._end - self._shared.frames) // self._event
         self._id.write_direct_chunk((first, *(0 for _ in self._tail)), self._shared.buffer)
+
+    @property
+    def _end(self) -> int:
+        """Frames in the file, with those of earlier series."""
+        return self._before + self.rows
 
     def accepts(self, frame: Frame) -> bool:
         """Whether the frame is of the kind that the file was opened for."""
@@ -282,7 +306,7 @@ class SeriesFile:
             self._verdict.write(report)
             self._file.close()
             self._file = None
-            if late or self._event > 1:
+            if late or self._event > 1 or self._added:
                 self._add(late)
         except REFUSALS as error:
             raise self._failed("closed well", error) from error
@@ -295,15 +319,20 @@ class SeriesFile:
             raise OSError("the disk is too full to add the parameters that came late, or the view of single frames")
         with h5py.File(self.path, "r+", libver=LIBRARY, locking=False) as file:
             if self._event > 1:
-                _add_flat_view(file, self._event, self.rows)
-            experiment.add_parameters(file, self._detector, late)
+                _add_flat_view(file, self._event, self._end)
+            if self._added:
+                appending.add_account(file, self._detector, self._series, self._added, late)
+                if self._also is not None:
+                    nexus.link_as(file[nexus.detector_group(self._detector)], self._also)
+            else:
+                experiment.add_parameters(file, self._detector, late)
         journal_of(self.path).unlink(missing_ok=True)
 
     def _trim(self) -> None:
         """Bring all datasets to the length that counts."""
-        self._id.set_extent((-(-self.rows // self._event), *self._tail))
+        self._id.set_extent((-(-self._end // self._event), *self._tail))
         for column in self._all_columns():
-            column.trim(self.rows)
+            column.trim(self._end)
 
     def _all_columns(self) -> list[NumberColumn | RecordColumns]:
         return [*self._columns.values(), *([] if self._records is None else [self._records])]
@@ -326,17 +355,11 @@ class SeriesFile:
                 raise self._failed("closed", error) from error
 
 
-def frames_per_chunk(nbytes: int, event: int = 1) -> int:
-    """How many raw frames of `nbytes` share a chunk: a whole number of events of `event` frames, or one frame."""
-    if nbytes > SHARED_FRAME_BYTES or event * nbytes > SHARED_CHUNK_BYTES:
-        return 1
-    frames = max(1, min(SHARED_CHUNK_FRAMES, SHARED_CHUNK_BYTES // nbytes))
-    return max(event, frames // event * event)
-
-
 def _add_flat_view(file: h5py.File, event: int, rows: int) -> None:
     """A virtual dataset of `rows` single frames over one of events, for readers that know nothing of events."""
     data = file[nexus.DATA]
+    if "frames" in file["/entry/data"]:
+        del file["/entry/data/frames"]
     layout = h5py.VirtualLayout((rows, *data.shape[2:]), data.dtype)
     source = h5py.VirtualSource(".", nexus.DATA, data.shape)
     whole, rest = divmod(rows, event)

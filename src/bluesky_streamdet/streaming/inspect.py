@@ -16,6 +16,7 @@ from bluesky_streamdet.streaming import nexus, verdict
 from bluesky_streamdet.streaming.journal import journal_of
 from bluesky_streamdet.streaming.messages import LedgerReport
 from bluesky_streamdet.streaming.reader import open_to_read
+from bluesky_streamdet.streaming.verdict import Account
 
 
 class NotOurFile(StreamdetError):
@@ -28,8 +29,9 @@ class FileReport(BaseModel):
     """What `inspect` says of a file.
 
     readable: frames that others can read. outcome: None for a file that was not closed, whose writer still runs or
-    died.
-    journal: whether parameters that came late still lie beside the file.
+    died. earlier: series that it had before it went on with another; series, times, outcome, reason and ledger are
+    those of the last one, whose frames begin at first_row, counted one by one. growable: whether it has room for their
+    accounts. journal: whether parameters that came late still lie beside the file.
     """
 
     path: Path
@@ -47,11 +49,36 @@ class FileReport(BaseModel):
     first_number: int | None
     last_number: int | None
     ledger: LedgerReport | None
+    frames_per_event: int = 1
+    first_row: int = 0
+    earlier: list[Account] = []
+    growable: bool = False
     journal: bool
 
     @property
     def complete(self) -> bool:
-        return self.outcome is Outcome.COMPLETE
+        return all(one is Outcome.COMPLETE for one in (self.outcome, *(one.outcome for one in self.earlier)))
+
+    @property
+    def written(self) -> int:
+        """Readable frames of the last series."""
+        return self.readable - self.first_row
+
+    @property
+    def account(self) -> Account:
+        """Of the last series. Raises `ValueError` when that was not closed."""
+        if self.outcome is None or self.ledger is None:
+            raise ValueError(f"{self.path} was not closed")
+        return Account(
+            series=self.series,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            first_row=self.first_row,
+            frames=self.written,
+            outcome=self.outcome,
+            reason=self.reason,
+            ledger=self.ledger,
+        )
 
     @property
     def verdict(self) -> str:
@@ -61,7 +88,9 @@ class FileReport(BaseModel):
                 f"not closed: {self.readable} frames are readable. The service is still writing it, or died; "
                 "then the rest is lost, and restarting the service marks the series as interrupted."
             )
-        return f"{self.outcome}: {self.reason}" if self.reason else str(self.outcome)
+        said = f"{self.outcome}: {self.reason}" if self.reason else str(self.outcome)
+        bad = [f"{one.series} is {one.outcome}" for one in self.earlier if one.outcome is not Outcome.COMPLETE]
+        return f"{said}; of the series before, {', '.join(bad)}" if bad else said
 
 
 def inspect(path: Path) -> FileReport:
@@ -89,15 +118,10 @@ def _report(path: Path, file: h5py.File) -> FileReport:
     data = file[nexus.DATA]
     event = int(data.attrs.get(nexus.EVENT_ATTRIBUTE, 1))
     numbers, readable = _numbers(group, data, event)
-    outcome = _text(file, f"{nexus.collection_group(detector)}/outcome")
+    last, earlier = _accounts(file, detector)
     return FileReport(
         path=path,
         detector=detector,
-        series=_text(file, "/entry/entry_identifier") or "",
-        started_at=_time(file, "/entry/start_time"),
-        ended_at=_time(file, "/entry/end_time"),
-        outcome=Outcome(outcome) if outcome else None,
-        reason=_text(file, f"{nexus.collection_group(detector)}/reason") or "",
         readable=readable,
         shape=data.shape[2:] if event > 1 else data.shape[1:],
         dtype=str(data.dtype),
@@ -105,9 +129,33 @@ def _report(path: Path, file: h5py.File) -> FileReport:
         nbytes=path.stat().st_size,
         first_number=numbers[0] if readable else None,
         last_number=numbers[1] if readable else None,
-        ledger=verdict.read_ledger(file, detector) if outcome else None,
+        frames_per_event=event,
+        earlier=earlier,
+        growable="series" in file[nexus.collection_group(detector)],
         journal=journal_of(path).exists(),
+        **last,
     )
+
+
+def _accounts(file: h5py.File, detector: str) -> tuple[dict[str, Any], list[Account]]:
+    """What is said of the last series, and the accounts of those before it."""
+    collection = nexus.collection_group(detector)
+    outcome = _text(file, f"{collection}/outcome")
+    last = {
+        "series": _text(file, nexus.IDENTIFIER) or "",
+        "started_at": _time(file, f"{collection}/series_start") or _time(file, "/entry/start_time"),
+        "ended_at": _time(file, "/entry/end_time"),
+        "outcome": Outcome(outcome) if outcome else None,
+        "reason": _text(file, f"{collection}/reason") or "",
+        "ledger": verdict.read_ledger(file, detector) if outcome else None,
+    }
+    earlier = verdict.read_accounts(file, detector)
+    if earlier and earlier[-1].series == last["series"]:
+        # Another series was about to follow it, and never did.
+        *earlier, account = earlier
+        last = account.model_dump(exclude={"first_row", "frames"})
+    last["first_row"] = sum(one.frames for one in earlier)
+    return last, earlier
 
 
 def _numbers(group: h5py.Group, data: h5py.Dataset, event: int) -> tuple[list[int], int]:

@@ -27,6 +27,8 @@ BATCH_BYTES = 16 << 20
 """So much is taken at once before it is ordered and written; a batch costs one extension of the file."""
 PARTS_BYTES = 256 << 20
 """So much of frames may wait for the parts of other modules."""
+SILENCE = 2.0
+"""Seconds without any message after which the parts that wait for those of other modules are given up."""
 NONE: Sequence[zmq.Socket[bytes]] = ()
 
 
@@ -105,19 +107,22 @@ class StreamIntake:
     """The messages of a detector's sockets, decoded, and put together where each socket carries a module's part.
 
     decoder: makes one. paused: whether nothing is taken, so that who pushes waits, and what is published is lost when
-    ZeroMQ's queues are full. Raises `AddressTaken` or `ConfigError`.
+    ZeroMQ's queues are full. clock: seconds, monotonic. Raises `AddressTaken` or `ConfigError`.
     """
 
-    patience = math.inf
     trouble = None
     busy = False
 
     def __init__(
-        self, config: SourceConfig, decoder: Callable[[], Decoder], context: zmq.Context[zmq.Socket[bytes]]
+        self,
+        config: SourceConfig,
+        decoder: Callable[[], Decoder],
+        context: zmq.Context[zmq.Socket[bytes]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.paused = False
         self._keeps_messages = False
-        self._decoder, self._context = decoder, context
+        self._decoder, self._context, self._clock = decoder, context, clock
         self._open(config)
 
     def _open(self, config: SourceConfig) -> None:
@@ -127,6 +132,8 @@ class StreamIntake:
         # Modules send each a stream of its own; several senders of whole frames share one.
         one = self._decoder
         self._decoders = [one() for _ in range(modules)] if modules > 1 else [one()] * self.lanes
+        self._heard = self._clock()
+        self._empty = 0  # inputs in turn, from the first on, at which nothing had come
 
     @property
     def lanes(self) -> int:
@@ -135,6 +142,13 @@ class StreamIntake:
     @property
     def sockets(self) -> Sequence[zmq.Socket[bytes]]:
         return NONE if self.paused else self._source.sockets
+
+    @property
+    def patience(self) -> float:
+        """Until parts of modules that never became whole are given up."""
+        if self._assembler is None or not self._assembler.waiting or self.paused:
+            return math.inf
+        return max(0.0, self._heard + SILENCE - self._clock())
 
     def take(self, lane: int) -> Iterator[Taken]:
         if self.paused:
@@ -160,18 +174,14 @@ class StreamIntake:
         if took:
             yield Taken(events)
 
-    @staticmethod
-    def _assembled(assembler: Assembler, lane: int, taken: Iterator[Taken]) -> Iterator[Taken]:
+    def _assembled(self, assembler: Assembler, lane: int, taken: Iterator[Taken]) -> Iterator[Taken]:
+        self._empty = self._empty + 1 if lane else 1
         for some, complaint in taken:
-            events: list[Event] = []
-            for event in some:
-                for one in assembler.add(lane, event):
-                    if isinstance(one, MalformedMessage):
-                        yield Taken(events, one)
-                        events = []
-                    else:
-                        events.append(one)
-            yield Taken(events, complaint)
+            self._empty, self._heard = 0, self._clock()
+            yield from _in_turn((one for event in some for one in assembler.add(lane, event)), complaint)
+        # Only after a look at all of them: what came while nobody looked is no silence.
+        if assembler.waiting and self._empty == self.lanes and self._clock() - self._heard >= SILENCE:
+            yield from _in_turn(assembler.give_up(), None)
 
     def take_no_frames(self) -> Iterator[Taken]:
         """Nothing: who sends waits."""
@@ -182,6 +192,7 @@ class StreamIntake:
 
     def pause(self, paused: bool) -> None:
         self.paused = paused
+        self._heard = self._clock()
 
     def move(self, config: SourceConfig) -> None:
         """Raises `AddressTaken` or `ConfigError`; then all is as it was. What the old sockets hold is given up."""
@@ -193,7 +204,11 @@ class StreamIntake:
         self._keeps_messages = keep
 
     def report(self) -> list[SourceReport]:
-        return self._source.report()
+        reports = self._source.report()
+        if self._assembler is not None:
+            for report, owed in zip(reports, self._assembler.owed(), strict=True):
+                report.owed = owed
+        return reports
 
     def work(self) -> None:
         """Nothing."""
@@ -212,3 +227,15 @@ def keep(events: Sequence[Event], message: Sequence[Buffer]) -> None:
     """Have the first event of a message carry it; the others nothing, so that it is handed on once."""
     for event in events:
         event.message, message = message, ()
+
+
+def _in_turn(assembled: Iterator[Event | MalformedMessage], complaint: MalformedMessage | None) -> Iterator[Taken]:
+    """Events and complaints in their order, `complaint` behind them."""
+    events: list[Event] = []
+    for one in assembled:
+        if isinstance(one, MalformedMessage):
+            yield Taken(events, one)
+            events = []
+        else:
+            events.append(one)
+    yield Taken(events, complaint)

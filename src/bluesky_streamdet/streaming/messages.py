@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bluesky_streamdet.core.events import FrameFormat
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
 from bluesky_streamdet.streaming.endpoints import OutputConfig, Outputs, SourceConfig
 
 START = "start_document"
@@ -83,6 +84,8 @@ class DatasetReport(Told):
     dtype: str
     chunk_shape: tuple[int, ...]
     frames_per_event: int = 1
+    first_row: int = 0
+    """Frames that the file had before, of other series."""
     scalars: list[ScalarReport] = []
 
 
@@ -102,6 +105,7 @@ class SeriesReport(Told):
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     reason: str = ""
+    """Of the outcome; of a series that runs, why its file takes no more frames."""
     ledger: LedgerReport = LedgerReport()
 
 
@@ -139,9 +143,26 @@ class WorkerReport(Told):
     frames_per_second: float = 0.0
 
 
+class PeaksReport(Told):
+    """The search for peaks, since the service started."""
+
+    workers: int = 0
+    """Processes that run."""
+    frames: int = 0
+    """That were looked at."""
+    hits: int = 0
+    failed: int = 0
+    """Frames that could not be looked at, as their process died or they are no pictures; not among `frames`."""
+    restarts: int = 0
+    """Processes that died, or took too long for a frame."""
+    hit_rate: float | None = None
+    recent_hit_rate: float | None = None
+    """Of the last 500 frames."""
+
+
 class CrystfelReport(Told):
     """One endpoint for CrystFEL, since the service started. At every moment, in frames: seen = waiting + delivered +
-    dropped + failed, and delivered = in_hand + done + lost.
+    dropped + failed + left_out, and delivered = in_hand + done + lost.
     """
 
     name: str
@@ -166,6 +187,9 @@ class CrystfelReport(Told):
     """To make room for newer ones, or as a series was aborted."""
     failed: dict[str, int] = {}
     """Frames that can't be sent, by what is wrong with them."""
+    left_out: int = 0
+    """Frames of too few peaks, where only hits are sent."""
+    peaks: PeaksReport | None = None
     all_wait: bool = True
     """Nothing is left to do: no frame waits, and no worker has one."""
     woken: int = 0
@@ -175,6 +199,9 @@ class CrystfelReport(Told):
     frames_per_second: float = 0.0
     by_worker: list[WorkerReport] = []
     """Those that are connected, at most 256."""
+    settings: CrystfelConfig | None = None
+    header: dict[str, Any] = {}
+    """What the detector has said of where its pixels lie, see `core.geometry.SAID`."""
 
 
 class SourceReport(Told):
@@ -185,6 +212,8 @@ class SourceReport(Told):
     """Peers connected now."""
     reconnects: int = 0
     messages: int = 0
+    owed: int = 0
+    """Messages of other modules that wait for the part of this one."""
     hung_up: bool = False
     """Somebody was there, and left without a message: it has another kind of socket than we expect, most likely."""
 
@@ -250,7 +279,14 @@ class ArmRequest(Model):
     frames_per_event: int = Field(default=1, ge=1, description="more than one: the dataset gets an axis for them")
     save: bool = Field(default=True, description="false: forward and show, write nothing")
     replace: bool = Field(default=False, description="replace an existing file")
+    append: bool = Field(default=False, description="go on in an existing file, behind the frames that it has")
     metadata: dict[str, Any] = Field(default={}, description="goes into the file, under collection/parameters")
+
+    @model_validator(mode="after")
+    def _replaces_or_appends(self) -> Self:
+        if self.replace and self.append:
+            raise ValueError("replace and append exclude each other: an existing file is replaced, or goes on")
+        return self
 
 
 class Arm(Model):

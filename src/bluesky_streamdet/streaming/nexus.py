@@ -9,6 +9,8 @@
           collection            NXcollection: outcome, reason, what the header said besides
             ledger              NXcollection: the account of the series; see `streaming.verdict`
             parameters          NXcollection: what came with the request, or later
+            series              accounts of the series that were in the file before its last one
+            appended            NXcollection: settings and parameters of each series that others were followed by
         detector, xspress3      the same group again, where frames are spectra with scalars
 
 Source: NeXus definitions, https://manual.nexusformat.org/classes/base_classes/NXdetector.html
@@ -47,7 +49,9 @@ ELSEWHERE = {
 SPECTRA_NAMES = ("detector", "xspress3")
 """Groups in the instrument where others look for spectra: the XSP3 handlers, and who reads MAX IV's files."""
 
-RESERVED = ("ledger", "outcome", "parameters", "reason")
+IDENTIFIER = "/entry/entry_identifier"
+LONGEST_IDENTIFIER = 80
+RESERVED = ("appended", "ledger", "outcome", "parameters", "reason", "series", "series_start")
 """Names in the collection that are ours; what a header calls by them gets an underscore behind its name."""
 LONGEST_NAME = 200
 DEEPEST = 10
@@ -68,7 +72,8 @@ def create(file: h5py.File, detector: str, series: str, started: datetime, metad
     entry = add_group(file, "/entry", "NXentry")
     entry.attrs["default"] = "data"
     put(entry, "start_time", started.isoformat())
-    put(entry, "entry_identifier", series)
+    kind = h5py.string_dtype("utf-8", LONGEST_IDENTIFIER)  # of a fixed size, as another series may follow
+    entry.create_dataset("entry_identifier", data=series.encode()[:LONGEST_IDENTIFIER], dtype=kind)
     put(entry, "program_name", "bluesky-streamdet")
     entry["program_name"].attrs["version"] = __version__
     add_group(file, "/entry/instrument", "NXinstrument")

@@ -13,6 +13,8 @@ from bluesky_streamdet.core.errors import FileTaken, PathRefused
 SUFFIXES = (".h5", ".hdf5", ".nxs")
 LONGEST_NAME = 200
 """Bytes of a file name; the file system's own limit of 255 has to hold the journal's suffix too."""
+EXISTS = "Choose another name, or ask to replace it, or to append to it."
+"""What to do about a file that is there."""
 MOST_FOLDERS = 50
 """Folders below the root; nobody means more."""
 
@@ -23,10 +25,11 @@ class DataDirectory:
 
     root: Path
 
-    def file(self, directory: str | None, name: str, *, replace: bool = False) -> Path:
+    def file(self, directory: str | None, name: str, *, existing: bool = False) -> Path:
         """The absolute path of a file that may be written.
 
         directory: relative to the root, or absolute and inside of it. name: with or without one of `SUFFIXES`.
+        existing: whether it may be a file that is there.
         Raises `PathRefused` for a path outside of the root or one that can be no file, `FileTaken` when it exists.
         """
         root = self.root.resolve()
@@ -44,8 +47,8 @@ class DataDirectory:
         folders = len(path.relative_to(root).parts)
         if len(path.name.encode()) > LONGEST_NAME or wanted.stem in SUFFIXES or folders > MOST_FOLDERS:
             raise PathRefused(f"{path.name[:60]!r} is no usable file name.", "It is too long, or in too many folders.")
-        if os.path.lexists(path) and not (replace and path.is_file()):
-            raise FileTaken(f"The file {path} exists.", "Choose another name, or ask to replace it.")
+        if os.path.lexists(path) and not (existing and path.is_file()):
+            raise FileTaken(f"The file {path} exists.", EXISTS)
         return path
 
     def free_file(self, directory: str | None, name: str) -> Path:

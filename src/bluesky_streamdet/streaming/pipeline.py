@@ -10,9 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import zmq
 
@@ -25,13 +23,13 @@ from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
 from bluesky_streamdet.streaming.chain import Chain
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
+from bluesky_streamdet.streaming.crystfel import Responder
 from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
-from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
 from bluesky_streamdet.streaming.monitor import Monitor
-from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
-from bluesky_streamdet.streaming.ports import Ports
+from bluesky_streamdet.streaming.ports import Ports, Sink
+from bluesky_streamdet.streaming.targets import Targets, new_id
 from bluesky_streamdet.streaming.transforming import Transforming
 from bluesky_streamdet.streaming.writer import SeriesWriter
 
@@ -86,16 +84,20 @@ class Pipeline:
         self._accepts = True
         self._clock = clock
         self._on_change = on_change
-        self._directory = DataDirectory(config.files.directory)
+        self._targets = Targets(config)
         self._dirty_since: float | None = None
         self._flushed_at = 0.0
         self._poller = zmq.Poller()
-        self.outputs = Ports((), context, config.usual_output)
+        self.outputs = Ports((), context, config.usual_output, clock)
+        self.crystfel: list[Responder] = []
         self.monitor: Monitor | None = None
         self.paused = False
         self.source = open_intake(config, context)
         try:
             self.outputs.set(config.outputs)
+            for one in config.crystfel:
+                self.crystfel.append(responder := Responder(one, context, clock))
+                self.outputs.others.append(responder)
             if config.monitor is not None:
                 self.monitor = Monitor(config.monitor, context)
             self.pause(config.paused)
@@ -104,6 +106,8 @@ class Pipeline:
             raise
         self._watched: Sequence[zmq.Socket[bytes]] = ()
         self._watch_source()
+        for socket in [socket for one in self.crystfel for socket in one.sockets]:
+            self.register(socket)
         if self.monitor is not None:
             self.register(self.monitor.socket)
 
@@ -116,18 +120,13 @@ class Pipeline:
                 f"{self.config.detector} is busy: series {self.receiver.current} is {self.receiver.state}.",
                 "Wait for its end, or stop or abort it.",
             )
-        id = request.id or _new_id()
-        path = None
-        if request.save:
-            name = fill_in(request.name or self.config.files.name, self.config.detector, id)
-            path = self._directory.file(request.directory, name, replace=request.replace)
-            self._directory.prepare(path)
-        writer = self._writer(id, path, request)
+        id = request.id or new_id()
+        writer = self._targets.armed(id, request)
         order = Order(id, request.expected_frames, request.open_ended, request.quiet_seconds)
         self.receiver.arm(order, self.now)
         writer.armed()
         self.writer, self.failure = writer, None
-        log.info("armed series %s, file %s", id, path)
+        log.info("armed series %s, file %s", id, writer.path)
         return writer.report()
 
     def stop(self, expected: int | None = None, keep: int | None = None) -> None:
@@ -152,6 +151,8 @@ class Pipeline:
         if self.writer is None:
             raise NoSuchSeries("No series is armed or running that the parameters could go to.")
         self.writer.set_parameters(parameters)
+        for one in self.crystfel:
+            one.set_parameters(parameters)
         return self.writer.report()
 
     def pause(self, paused: bool) -> None:
@@ -195,7 +196,7 @@ class Pipeline:
         return self._clock() - self._stalled
 
     @property
-    def blocked_by(self) -> Output | None:
+    def blocked_by(self) -> Sink | None:
         """The output that the detector has to wait for."""
         return self.outputs.blocked_by
 
@@ -217,7 +218,7 @@ class Pipeline:
     def _poll(self, wait: float) -> bool:
         if self.blocked_by is None:
             due = self._flush_due()
-            wait = min(wait, self.source.patience)
+            wait = min(wait, self.source.patience, *(one.patience for one in self.crystfel))
             wait = wait if due is None else max(0.0, min(wait, due - self._clock()))
             self._watch_source()
             busy, before = self.source.busy, self._clock()
@@ -285,7 +286,7 @@ class Pipeline:
     def _begin(self, action: Begin) -> None:
         series, start = action.series, action.start
         if self.writer is None or self.writer.id != series.id:
-            self.writer = self._unarmed_writer(series.id, start)
+            self.writer = self._targets.unarmed(series.id, start)
         self.writer.begin(series, start)
         self.failure = None
         self._complained.clear()
@@ -299,6 +300,8 @@ class Pipeline:
             announced.save,
             announced.message,
         )
+        for one in self.crystfel:
+            one.name_series(series.id, self.writer.request.metadata)
         self.outputs.start(announced)
         if self.monitor is not None:
             self.monitor.start(announced)
@@ -365,41 +368,8 @@ class Pipeline:
     def _order_unarmed(self, start: SeriesStart | None) -> Order | None:
         if self.config.unarmed == "ignore" or not self._accepts:
             return None
-        return Order(_new_id(), quiet=self.config.wait.quiet_seconds)
-
-    def _unarmed_writer(self, id: str, start: SeriesStart | None) -> SeriesWriter:
-        files = self.config.files
-        request = ArmRequest(id=id, replace=files.replace)
-        note, failure = "", None
-        proposed = start.filename if start is not None else None
-        if self.config.unarmed == "forward" or (start is not None and not start.save):
-            return self._writer(id, None, request)
-        if proposed and files.stream_names:
-            try:
-                path = self._directory.file(None, proposed, replace=files.replace)
-                self._directory.prepare(path)
-                return self._writer(id, path, request)
-            except StreamdetError as error:
-                note = f"the stream's own file name was refused: {error.message}"
-                log.warning("series %s: %s", id, note)
-        try:
-            path = self._directory.free_file(None, fill_in(files.name, self.config.detector, id))
-            self._directory.prepare(path)
-        except StreamdetError as error:
-            path, failure = None, error
-        return self._writer(id, path, ArmRequest(id=id), note, failure)
-
-    def _writer(
-        self, id: str, path: Path | None, request: ArmRequest, note: str = "", failure: StreamdetError | None = None
-    ) -> SeriesWriter:
-        config = self.config
-        return SeriesWriter(id, config.detector, path, request, note, failure, config.files.dataset)
+        return Order(new_id(), quiet=self.config.wait.quiet_seconds)
 
     @property
     def state(self) -> State:
         return self.receiver.state
-
-
-def _new_id() -> str:
-    """Sorts by time, and is unique among services that share a data directory."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:6]}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, overload
 
 import zmq
 
@@ -22,18 +22,49 @@ LONGEST_BLOCK = 50
 """Milliseconds that one wait for a client may take."""
 
 
+class Sink(Protocol):
+    """What frames can be given to, as `Output` and `streaming.crystfel.Responder` can."""
+
+    @property
+    def blocked(self) -> bool: ...
+
+    @property
+    def waiting(self) -> bool: ...
+
+    def start(self, start: SeriesStart) -> None: ...
+
+    def send(self, frames: list[Frame]) -> None: ...
+
+    def end(self, end: SeriesEnd) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def wait(self, milliseconds: int) -> None: ...
+
+    def discard(self) -> None: ...
+
+    def close(self, linger: int = 0) -> None: ...
+
+
 class Ports(Sequence[Output]):
     """The outputs, in the order of their configuration. Raises what `Output` raises, of all at once.
 
-    usual: key in `catalog.OUTPUTS` of what they send when they do not say.
+    usual: key in `catalog.OUTPUTS` of what they send when they do not say. clock: seconds, monotonic. others: sinks of
+    other kinds, which get the same, and stay as they are.
     """
 
     def __init__(
-        self, configs: Iterable[OutputConfig], context: zmq.Context[zmq.Socket[bytes]], usual: str = "stins"
+        self,
+        configs: Iterable[OutputConfig],
+        context: zmq.Context[zmq.Socket[bytes]],
+        usual: str = "stins",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
         self._usual = usual
+        self._clock = clock
         self._start: SeriesStart | None = None
+        self.others: list[Sink] = []
         self._outputs: list[Output] = list(self._opened(list(configs)).values())
 
     @overload
@@ -52,51 +83,55 @@ class Ports(Sequence[Output]):
         return iter(self._outputs)
 
     @property
-    def blocked_by(self) -> Output | None:
-        """The output that the detector has to wait for."""
-        return next((output for output in self._outputs if output.blocked), None)
+    def _all(self) -> Sequence[Sink]:
+        return [*self._outputs, *self.others] if self.others else self._outputs
+
+    @property
+    def blocked_by(self) -> Sink | None:
+        """Which of them the detector has to wait for."""
+        return next((sink for sink in self._all if sink.blocked), None)
 
     def start(self, start: SeriesStart) -> None:
         """Announce a series."""
         self._start = start
-        for output in self._outputs:
-            output.start(start)
+        for sink in self._all:
+            sink.start(start)
 
     def send(self, frames: list[Frame]) -> None:
         """Let each output have the frames."""
-        for output in self._outputs:
-            output.send(frames)
+        for sink in self._all:
+            sink.send(frames)
 
     def end(self, end: SeriesEnd) -> None:
         """Announce the end of the series."""
         self._start = None
-        for output in self._outputs:
-            output.end(end)
+        for sink in self._all:
+            sink.end(end)
 
     def discard(self) -> None:
         """Drop the frames that wait: the series was aborted."""
-        for output in self._outputs:
-            output.discard()
+        for sink in self._all:
+            sink.discard()
 
     def flush(self) -> None:
         """Send what waits, as far as clients take it."""
-        for output in self._outputs:
-            output.flush()
+        for sink in self._all:
+            sink.flush()
 
     def wait_for_blocking(self) -> None:
         """Give clients that hold up the detector a moment to take something."""
-        for output in self._outputs:
-            if output.blocked:
-                output.wait(LONGEST_BLOCK)
-                output.flush()
+        for sink in self._all:
+            if sink.blocked:
+                sink.wait(LONGEST_BLOCK)
+                sink.flush()
 
     def send_rest(self, seconds: float) -> None:
         """Let clients have what waits for them, at most so long."""
-        deadline = time.monotonic() + seconds
-        while (waiting := [one for one in self._outputs if one.waiting]) and time.monotonic() < deadline:
+        deadline = self._clock() + seconds
+        while (waiting := [one for one in self._all if one.waiting]) and self._clock() < deadline:
             waiting[0].wait(LONGEST_BLOCK)
-            for output in waiting:
-                output.flush()
+            for sink in waiting:
+                sink.flush()
 
     def set(self, configs: Sequence[OutputConfig]) -> None:
         """Have these outputs, and no others. Those of the same name and socket go on, with their clients and counts.
@@ -126,8 +161,8 @@ class Ports(Sequence[Output]):
 
     def close(self, linger: int = 0) -> None:
         """Close all; what ZeroMQ has taken for clients may still leave within `linger` ms."""
-        for output in self._outputs:
-            output.close(linger)
+        for sink in self._all:
+            sink.close(linger)
 
     def _replaced(self, in_way: Sequence[Output], configs: Sequence[OutputConfig]) -> dict[str, Output]:
         """Outputs at addresses that others of ours have now; they have them again if one can't be opened."""

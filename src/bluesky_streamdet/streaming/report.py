@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bluesky_streamdet.core.rules import State
+from bluesky_streamdet.streaming.crystfel import Responder
+from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.streaming.messages import LedgerReport, Status
 from bluesky_streamdet.streaming.pipeline import Pipeline
 
@@ -51,6 +53,7 @@ class StatusReporter:
             sources=pipeline.source.report(),
             transforms=pipeline.source.work(),
             outputs=[output.report() for output in pipeline.outputs],
+            crystfel=[one.report() for one in pipeline.crystfel],
             monitor=None if pipeline.monitor is None else pipeline.monitor.address,
             slow=self._slow(writing),
             frames_per_second=round(frames, 2),
@@ -68,9 +71,12 @@ class StatusReporter:
 
     def _slow(self, writing: float) -> str | None:
         output = self._pipeline.blocked_by
-        if output is not None:
+        if isinstance(output, Output):
             who = "its client" if output.report().clients else "a client; nobody is connected"
             return f"output {output.config.name!r} waits for {who}"
+        if isinstance(output, Responder):
+            who = "workers of CrystFEL" + ("" if output.report().workers else "; none is connected")
+            return f"{output.config.name!r} waits for {who}"
         writer = self._pipeline.writer
         if writing > BUSY_WRITING and writer is not None:
             return f"the disk that holds {writer.path}"

@@ -8,6 +8,7 @@ may hold, it takes nothing, which pushes back to the detector. What needs nothin
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import threading
@@ -24,7 +25,7 @@ import zmq
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
-from bluesky_streamdet.codecs.codec import DTYPES
+from bluesky_streamdet.codecs.codec import DTYPES, LARGEST_FRAME
 from bluesky_streamdet.core.errors import MalformedMessage, StreamdetError
 from bluesky_streamdet.core.events import STORABLE, Event, Frame, FrameFormat, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.chain import Bound, Chain, moved
@@ -38,7 +39,9 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 64 << 20
 """Of frames in work, encoded and decoded; one more frame than there are workers may always be."""
 STUCK = 30.0
-"""Seconds without a finished frame after which the time counts again for who waits for frames."""
+"""Seconds without a finished frame after which the first in work is given up, so that those behind it come."""
+MOST_STUCK = 64
+"""Threads that have not come back, beyond which no others take their places."""
 CLOSING = 10.0
 """Seconds that steps which run may take to end when all is closed."""
 
@@ -47,9 +50,9 @@ Steps = list[Bound] | MalformedMessage
 
 
 class _Job:
-    """One frame in work. `result` is there once `done` is."""
+    """One frame in work. `result` is there once `done` is. begun: a thread has it. given_up: nobody waits for it."""
 
-    __slots__ = ("done", "frame", "nbytes", "result", "seconds", "steps")
+    __slots__ = ("begun", "done", "frame", "given_up", "nbytes", "result", "seconds", "steps")
 
     def __init__(self, frame: Frame, steps: Steps) -> None:
         self.frame = frame
@@ -57,7 +60,7 @@ class _Job:
         self.nbytes = payload_bytes(frame) + frame.format.nbytes
         self.result: Frame | MalformedMessage | None = None
         self.seconds = 0.0
-        self.done = False
+        self.begun = self.done = self.given_up = False
 
 
 class Transforming:
@@ -80,11 +83,10 @@ class Transforming:
         # Before the library that compresses is loaded: its own threads would only get in each other's way.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         self._source, self._chain, self._clock = source, chain, clock
-        self._passes: frozenset[str] = STORABLE if compress is None else frozenset({compress})
-        self._passes = frozenset() if chain.names else self._passes
+        self._kept: frozenset[str] = STORABLE if compress is None else frozenset({compress})
         self._encoding = compress or bslz4.usual()
-        self._passed: FrameFormat | None = None
-        self._steps: Steps = self._bound(SeriesStart())
+        self._untold: Steps = self._bound(SeriesStart())
+        self._follow(self._untold)
         self._series: str | None = None
         self._queue: deque[_Job | Event | MalformedMessage] = deque()
         self._backlog: deque[_Job] = deque()
@@ -109,7 +111,9 @@ class Transforming:
 
     @property
     def patience(self) -> float:
-        return self._source.patience
+        """Also until a frame in work is given up, of which no socket tells."""
+        left = self._progress + STUCK - self._clock() if self._in_work else math.inf
+        return max(0.0, min(left, self._source.patience))
 
     @property
     def trouble(self) -> str | None:
@@ -117,8 +121,7 @@ class Transforming:
 
     @property
     def busy(self) -> bool:
-        waited_for = self._in_work if self._owed is None else self._owed
-        return waited_for > 0 and self._clock() - self._progress < STUCK
+        return (self._in_work if self._owed is None else self._owed) > 0
 
     def take(self, lane: int) -> Iterator[Taken]:
         """What is ready, and what has come at one input."""
@@ -203,16 +206,26 @@ class Transforming:
 
     def _prepared(self, event: Event) -> _Job | Event:
         if type(event) is SeriesStart:
-            self._steps, self._series, self._owed = self._bound(event), event.series, None
+            self._follow(self._bound(event))
+            self._series, self._owed = event.series, None
             return event if isinstance(self._steps, MalformedMessage) else moved(event, self._steps)
         if type(event) is not Frame or self._needs_nothing(event):
             return event
         steps = self._steps
-        if self._chain.asks_header and event.series != self._series:
-            steps = MalformedMessage("frame without the header that says how to transform it", f"series {event.series}")
+        if event.series != self._series:
+            steps = self._untold
+            if self._chain.asks_header:
+                reason = "frame without the header that says how to transform it"
+                steps = MalformedMessage(reason, f"series {event.series}")
         job = _Job(event, steps)
         self._backlog.append(job)
         return job
+
+    def _follow(self, steps: Steps) -> None:
+        """Do this to the frames that come; what is stored as it travelled, and needs none of it, passes."""
+        self._steps = steps
+        self._passes = frozenset() if steps else self._kept
+        self._passed: FrameFormat | None = None
 
     def _bound(self, start: SeriesStart) -> Steps:
         try:
@@ -237,7 +250,7 @@ class Transforming:
         while waiting:
             first = waiting[0]
             if type(first) is _Job:
-                if not first.done:
+                if not first.done and not self._given_up(first):
                     break
                 self._settle(first)
                 assert first.result is not None
@@ -252,6 +265,13 @@ class Transforming:
         if events:
             yield Taken(events)
         self._hand_out()
+
+    def _given_up(self, job: _Job) -> bool:
+        """Whether it is time not to wait for the first one any more."""
+        if self._clock() - self._progress < STUCK:
+            return False
+        self._crew.give_up(job, MalformedMessage("frame not transformed in time", f"within {STUCK:g} s"))
+        return True
 
     def _settle(self, job: _Job) -> None:
         self._in_work -= 1
@@ -273,6 +293,8 @@ class _Crew:
         self._encoding = encoding
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._stuck = 0
         self.socket = context.socket(zmq.PULL)
         self.socket.linger = 0
         self.socket.rcvhwm = 1
@@ -282,13 +304,24 @@ class _Crew:
 
     def put(self, job: _Job) -> None:
         if not self._threads:
-            self._threads = [
-                threading.Thread(target=self._run, name=f"transforms {number}", daemon=True)
-                for number in range(self.size)
-            ]
-            for thread in self._threads:
-                thread.start()
+            for _ in range(self.size):
+                self._start()
         self._jobs.put(job)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"transforms {len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def give_up(self, job: _Job, complaint: MalformedMessage) -> None:
+        """Let `complaint` be its result, and another thread take the place of one that is held up by it."""
+        with self._lock:
+            if job.done:
+                return
+            job.result, job.done, job.given_up = complaint, True, True
+            if job.begun and self._stuck < MOST_STUCK:
+                self._stuck += 1
+                self._start()
 
     def settle(self) -> None:
         """Take what the socket told; look at the jobs afterwards."""
@@ -301,10 +334,12 @@ class _Crew:
         with suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
-        for _ in self._threads:
+        with self._lock:
+            threads = list(self._threads)
+        for _ in threads:
             self._jobs.put(None)
         deadline = time.monotonic() + CLOSING
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 log.warning("a transform has not ended within %g s; it is left behind", CLOSING)
@@ -316,10 +351,18 @@ class _Crew:
             done.sndhwm = 1
             done.connect(self._address)
             while (job := self._jobs.get()) is not None:
+                with self._lock:
+                    if job.given_up:
+                        continue
+                    job.begun = True
                 begin = time.thread_time()
-                job.result = worked_on(job.frame, job.steps, self._encoding)
-                job.seconds = time.thread_time() - begin
-                job.done = True
+                result = worked_on(job.frame, job.steps, self._encoding)
+                with self._lock:
+                    if job.given_up:  # Another thread is in the place of this one.
+                        self._stuck -= 1
+                        self._threads.remove(threading.current_thread())
+                        return
+                    job.result, job.seconds, job.done = result, time.thread_time() - begin, True
                 # Where there is no room, the loop has not read of the last one yet; then it sees this one too.
                 with suppress(zmq.Again):
                     done.send(b"", zmq.NOBLOCK)
@@ -344,6 +387,8 @@ def worked_on(frame: Frame, steps: Steps, encoding: str) -> Frame | MalformedMes
 
 def _encoded(frame: Frame, image: NDArray[Any], encoding: str) -> Frame:
     """The frame with these pixels, in as many parts as before where these are whole rows of its first axis."""
+    if image.nbytes > LARGEST_FRAME:
+        raise MalformedMessage("transformed to a picture that is too large", f"{image.nbytes} bytes")
     kind = image.dtype.newbyteorder("<")
     if kind.str not in DTYPES.values():
         raise MalformedMessage("transformed to pixels of a type that no file has", f"{image.dtype}")

@@ -3,15 +3,22 @@
 SWMR admits no new object while a file is open, and a file that is opened for anything else can be read by nobody, not
 even after a crash. So outcome, reason, end and ledger have their datasets from the start, empty until they are known;
 to fill them needs no room on a disk that is full.
+
+Where a file goes on with another series, the account of the one before moves into the table `series`, and the places
+are empty again. A kill in between loses neither: the identifier of the new series is what is written last.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from datetime import datetime
+from typing import Any, Self
 
 import h5py
 import numpy as np
+from pydantic import BaseModel
 
+from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming import nexus
 from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
 
@@ -25,24 +32,93 @@ LONGEST_REASON = 160
 """Bytes of one of them; of all together, in words, `LONGEST_TEXT`."""
 LONGEST_TEXT = 2000
 RANGES_CHUNK = 64
+NO_ROOM = "for reasons that the file had no room for"
+
+TIME = 40
+LONGEST_LEDGER = 8000
+_TEXTS = {
+    "series": nexus.LONGEST_IDENTIFIER,
+    "started_at": TIME,
+    "ended_at": TIME,
+    "outcome": 20,
+    "reason": LONGEST_TEXT,
+    "ledger": LONGEST_LEDGER,
+}
+_COLUMNS = ("series", "started_at", "ended_at", "first_row", "frames", "outcome", "reason", "ledger")
+ACCOUNT = np.dtype([(name, h5py.string_dtype("utf-8", _TEXTS[name]) if name in _TEXTS else "i8") for name in _COLUMNS])
+"""A row of the table `series`; `ledger` is JSON."""
+
+
+class Account(BaseModel):
+    """What a file says of one of its series. first_row, frames: where its frames are, counted one by one."""
+
+    series: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    first_row: int
+    frames: int
+    outcome: Outcome
+    reason: str
+    ledger: LedgerReport
 
 
 class Verdict:
     """The places in an open file. Raises what h5py raises."""
 
     def __init__(self, file: h5py.File, detector: str) -> None:
+        collection = file[nexus.collection_group(detector)]
+        ledger = collection["ledger"]
+        self._file = file
+        self._identifier = file[nexus.IDENTIFIER]
+        self._start = collection["series_start"]
+        self._end = file["/entry/end_time"]
+        self._outcome = collection["outcome"]
+        self._reason = collection["reason"]
+        self._counts = {name: ledger[name] for name in COUNTS}
+        self._reasons = ledger["reasons"]
+        self._ranges = ledger["missing_ranges"]
+        self._earlier = collection["series"]
+
+    @classmethod
+    def create(cls, file: h5py.File, detector: str, started: datetime) -> Self:
+        """Make the places; the series and its detector have their groups."""
         collection = nexus.add_group(file, nexus.collection_group(detector), "NXcollection")
         ledger = nexus.add_group(collection, "ledger", "NXcollection")
-        self._file = file
-        self._end = _text_place(file["/entry"], "end_time", 40)
-        self._outcome = _text_place(collection, "outcome", 20)
-        self._reason = _text_place(collection, "reason", LONGEST_TEXT)
-        self._counts = {name: ledger.create_dataset(name, data=np.int64(UNKNOWN)) for name in COUNTS}
+        _text_place(file["/entry"], "end_time", TIME)
+        _fill(_text_place(collection, "series_start", TIME), started.isoformat())
+        _text_place(collection, "outcome", 20)
+        _text_place(collection, "reason", LONGEST_TEXT)
+        for name in COUNTS:
+            ledger.create_dataset(name, data=np.int64(UNKNOWN))
         kind = h5py.string_dtype("utf-8", LONGEST_REASON)
-        self._reasons = ledger.create_dataset("reasons", data=np.zeros(MOST_REASONS, kind))
-        self._ranges = ledger.create_dataset(
-            "missing_ranges", (0, 2), "i8", maxshape=(None, 2), chunks=(RANGES_CHUNK, 2)
-        )
+        ledger.create_dataset("reasons", data=np.zeros(MOST_REASONS, kind))
+        ledger.create_dataset("missing_ranges", (0, 2), "i8", maxshape=(None, 2), chunks=(RANGES_CHUNK, 2))
+        collection.create_dataset("series", (0,), ACCOUNT, maxshape=(None,), chunks=(1,))
+        return cls(file, detector)
+
+    def set_aside(self, account: Account, series: str, started: datetime) -> None:
+        """Move the account of the last series into the table, and be ready for that of another."""
+        row = np.zeros((), ACCOUNT)
+        for name, value in account.model_dump(mode="json", exclude={"ledger"}).items():
+            cell = row[name]
+            row[name] = value if cell.dtype.kind == "i" else _cut(str(value or ""), cell.dtype.itemsize)
+        row["ledger"] = _ledger_text(account.ledger).encode()
+        rows = len(self._earlier)
+        self._earlier.resize((rows + 1,))
+        self._earlier[rows] = row
+        self._file.flush()
+        _fill(self._outcome, "")
+        self._file.flush()
+        for place in (self._reason, self._end):
+            _fill(place, "")
+        for place in self._counts.values():
+            place[()] = UNKNOWN
+        self._reasons[...] = np.zeros(MOST_REASONS, self._reasons.dtype)
+        self._ranges.resize((0, 2))
+        _fill(self._start, started.isoformat())
+        self._file.flush()
+        _fill(self._identifier, series)
+        self._file.flush()
 
     def write(self, report: SeriesReport) -> None:
         """Fill them. The outcome comes after all that it stands for, and what needs new room comes last."""
@@ -63,6 +139,19 @@ class Verdict:
         self._ranges[...] = ranges
 
 
+def read_accounts(file: h5py.File, detector: str) -> list[Account]:
+    """The series that were in the file before its last one; none in a file that was not appended to."""
+    table = file[nexus.collection_group(detector)].get("series")
+    accounts: list[Account] = []
+    for row in table[()] if isinstance(table, h5py.Dataset) else ():
+        said: dict[str, Any] = {}
+        for name in ACCOUNT.names or ():
+            said[name] = row[name].decode() if isinstance(row[name], bytes) else int(row[name])
+        times = {name: said[name] or None for name in ("started_at", "ended_at")}
+        accounts.append(Account.model_validate(said | times | {"ledger": json.loads(said["ledger"])}))
+    return accounts
+
+
 def read_ledger(file: h5py.File, detector: str) -> LedgerReport:
     """The ledger of a closed file. Raises `KeyError` or `ValueError` for a file that has none."""
     group = file[f"{nexus.collection_group(detector)}/ledger"]
@@ -74,7 +163,7 @@ def read_ledger(file: h5py.File, detector: str) -> LedgerReport:
         values[name][why] = int(count)
     for name in BY_REASON:
         if rest := counts[name] - sum(values[name].values()):
-            values[name]["for reasons that the file had no room for"] = rest
+            values[name][NO_ROOM] = rest
     values["expected"] = None if values["expected"] == UNKNOWN else values["expected"]
     values["missing_ranges"] = group["missing_ranges"][()].tolist()
     return LedgerReport.model_validate(values)
@@ -84,11 +173,27 @@ def _text_place(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
     return group.create_dataset(name, data=b"", dtype=h5py.string_dtype("utf-8", size))
 
 
+def _ledger_text(ledger: LedgerReport) -> str:
+    """The ledger as JSON, without what there is no room for."""
+    while len((text := ledger.model_dump_json()).encode()) > LONGEST_LEDGER:
+        if ledger.missing_ranges:
+            ranges = ledger.missing_ranges[: len(ledger.missing_ranges) // 2]
+            ledger = ledger.model_copy(update={"missing_ranges": ranges})
+        else:
+            counts = {name: sum(getattr(ledger, name).values()) for name in BY_REASON}
+            ledger = ledger.model_copy(update={name: {NO_ROOM: count} for name, count in counts.items() if count})
+    return text
+
+
+def _cut(text: str, size: int) -> bytes:
+    """As much of a text as there is room for, cut between two letters."""
+    return text.encode(errors="replace")[:size].decode(errors="ignore").encode()
+
+
 def _fill(dataset: h5py.Dataset, text: str | list[str]) -> None:
-    """Write a text, or one into each element from the first; cut to what there is room for, between two letters."""
+    """Write a text, or one into each element from the first; cut to what there is room for."""
     size = dataset.dtype.itemsize
-    texts = [text] if isinstance(text, str) else text
-    cut = [one.encode(errors="replace")[:size].decode(errors="ignore").encode() for one in texts]
+    cut = [_cut(one, size) for one in ([text] if isinstance(text, str) else text)]
     if isinstance(text, str):
         dataset[()] = np.bytes_(cut[0])
     elif cut:

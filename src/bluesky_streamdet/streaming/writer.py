@@ -62,11 +62,8 @@ class SeriesWriter:
         self._outcome: Outcome | None = None
         self._reason = ""
         self._late: dict[str, Any] = {}
-        self._file = (
-            SeriesFile(path, detector, id, event=request.frames_per_event, replace=request.replace, also=also)
-            if path
-            else None
-        )
+        options = {"event": request.frames_per_event, "replace": request.replace, "append": request.append}
+        self._file = SeriesFile(path, detector, id, also=also, **options) if path else None
 
     def armed(self) -> None:
         self._armed_at = now_utc()
@@ -218,6 +215,6 @@ class SeriesWriter:
             started_at=self._started_at,
             ended_at=self._ended_at,
             outcome=self._outcome,
-            reason=self._reason,
+            reason=self._reason or str(self.failure or ""),
             ledger=ledger,
         )

@@ -62,7 +62,7 @@ class DecoderContract:
     records: ClassVar[Sequence[tuple[Scalar, ...]]] = ((),)
     appendices: ClassVar[int] = 0
     buffers: ClassVar[Sequence[Callable[[bytes], Buffer]]] = (bytes, bytearray, memoryview)
-    mutations: ClassVar[int] = 20_000
+    mutations: ClassVar[int] = 100_000
 
     # What encoder and decoder agree on.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,16 @@ def rotate(image: NDArray[Any], *, quarter_turns: int) -> NDArray[Any]:
     the header appendix. Shape (…, rows, columns), or (…, columns, rows) after an odd number; same dtype.
     """
     return np.rot90(image, quarter_turns, axes=(-2, -1))
+
+
+def rotate_if_told(image: NDArray[Any], *, quarter_turns: Annotated[int, "header"] = 0) -> NDArray[Any]:
+    """As `rotate`, but what a header says nothing of stays as it came, as does what came without a header."""
+    return rotate(image, quarter_turns=quarter_turns)
+
+
+def turns_nothing(quarter_turns: int = 0) -> bool:
+    """Whether pictures are the same after so many."""
+    return quarter_turns % 4 == 0
 
 
 def crop(image: NDArray[Any], *, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bluesky_streamdet.core.geometry import DetectorGeometry
 from bluesky_streamdet.transforms.masks import masked
 
 Numbers = NDArray[np.float64]
@@ -32,6 +33,9 @@ MOST_CANDIDATES = 4 * MOST_PEAKS
 LEAST_NOISE = 0.01
 """Of a background without any, such as that of a counting detector without a count."""
 LARGEST_PEAK = 5000
+FARTHEST = 25
+"""Pixels from the middle of a peak, at most, at which its background is looked for."""
+FEWEST_AROUND = 4
 AT_ONCE = 1 << 21
 """Pixels around peaks that are looked at in one step."""
 
@@ -39,9 +43,9 @@ AT_ONCE = 1 << 21
 class Peaks(NamedTuple):
     """What was found; arrays of the same length, the strongest first.
 
-    fs, ss: column and row of the centroid in the image, the centre of the first pixel is 0. intensity: sum above the
-    background, in the units of the pixels. snr: intensity over the noise of a pixel of the background around it, as
-    peakfinder8 has it. pixels: how many it has.
+    fs, ss: column and row of the centroid in the image, the centre of the first pixel is 0. intensity: sum of its
+    pixels above the background, in their units; what lies around them below the limit is not in it. snr: intensity over
+    the noise of a pixel of the background around it, as peakfinder8 has it. pixels: how many it has.
     """
 
     fs: Numbers
@@ -58,7 +62,7 @@ class Peaks(NamedTuple):
 class Search:
     """What counts as a peak.
 
-    threshold: in the units of the pixels; no pixel below it belongs to a peak. min_snr: pixels of a peak stand out of
+    threshold: in the units of the pixels; those of a peak are above it. min_snr: pixels of a peak stand out of
     their ring by so many times its noise, and its sum out of the background around it. min_pixels, max_pixels: of a
     peak, both included. background_radius: pixels around a peak that are its background. min_radius, max_radius:
     distances from the beam, in pixels, between which peaks are looked for.
@@ -75,29 +79,23 @@ class Search:
     max_radius: float = math.inf
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.threshold) and self.min_snr > 0 and 1 <= self.background_radius <= 50):
-            raise ValueError("a search for peaks needs a finite threshold, min_snr above 0, background_radius 1 to 50")
+        if not (math.isfinite(self.threshold) and self.min_snr >= 1 and 1 <= self.background_radius <= FARTHEST):
+            raise ValueError(
+                "a search for peaks needs a finite threshold, min_snr of 1 or more, background_radius 1 to 25"
+            )
         if not (1 <= self.min_pixels <= self.max_pixels <= LARGEST_PEAK and self.min_radius < self.max_radius):
             raise ValueError(f"no peak has {self.min_pixels} to {self.max_pixels} (at most {LARGEST_PEAK}) pixels "
                              f"between the radii {self.min_radius:g} and {self.max_radius:g}")  # fmt: skip
 
 
-def distances(shape: tuple[int, int], centre: tuple[float, float]) -> NDArray[np.float32]:
-    """Of each pixel's centre from the beam, in pixels, for an image without gaps to make up for.
-
-    centre: column and row of the beam, counted from the outer corner of the first pixel.
-    """
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    return np.hypot(rows + 0.5 - centre[1], columns + 0.5 - centre[0]).astype(np.float32)
-
-
 class PeakFinder:
     """Looks for peaks in images of one detector.
 
-    radius: (rows, columns), distance of each pixel from the beam, in pixels. mask: True where a pixel is not to be
-    used, of the same shape. panels: a number for each pixel that tells its panel, of the same shape; pixels of
-    different panels are no neighbours. What the values of an image mark as without counts (`masks.masked`) is left out
-    in any case. One thread at a time may use it. Raises `ValueError` for shapes that differ.
+    radius: (rows, columns), distance of each pixel from the beam, in pixels, as `core.geometry` has it. mask: True
+    where a pixel is not to be used, of the same shape. panels: a number for each pixel that tells its panel, of the
+    same shape; pixels of different panels are no neighbours. What the values of an image mark as without counts
+    (`masks.masked`) is left out in any case. One thread at a time may use it. Raises `ValueError` for shapes that
+    differ.
     """
 
     def __init__(
@@ -121,6 +119,15 @@ class PeakFinder:
         self._used, self._looked_at = used.reshape(-1), looked_at.reshape(-1)
         self._place = np.full(radius.size, -1, np.int32)
 
+    @classmethod
+    def of(
+        cls, geometry: DetectorGeometry, search: Search | None = None, mask: NDArray[Any] | None = None
+    ) -> PeakFinder:
+        """For frames of this detector; nothing is looked for between its panels. mask: as above."""
+        numbers = geometry.panel_numbers()
+        unused = numbers < 0 if mask is None else (numbers < 0) | (np.asarray(mask).reshape(geometry.shape) != 0)
+        return cls(geometry.distances(), search, unused, numbers if len(geometry.panels) > 1 else None)
+
     def find(self, image: NDArray[Any]) -> Peaks:
         """The peaks of a frame: (rows, columns) of any integer or floating type.
 
@@ -130,9 +137,13 @@ class PeakFinder:
             raise ValueError(
                 f"peaks are looked for in numbers of shape {self.shape}, not in {image.dtype} of {image.shape}"
             )
-        values = image.reshape(-1)
         if not self._sample.size:
             return _none()
+        # Numbers near the end of their range have squares beyond it: nothing stands out of those.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._find(image.reshape(-1))
+
+    def _find(self, values: NDArray[Any]) -> Peaks:
         mean, limits, noise = self._background(values)
         found = np.flatnonzero(_above(values, float(limits.min())))
         found = found[self._looked_at[found]]
@@ -201,7 +212,8 @@ class PeakFinder:
         ring = self._ring[spots.pixels]
         at = spots.centroids(row, column, counts - mean[ring])
         reach = spots.reach(row, column, at)
-        level, local = self._around(at, reach + self.search.background_radius, values, limits)
+        reach = np.minimum(reach, FARTHEST) + self.search.background_radius
+        level, local = self._around(at, reach, values, limits)
         # Where nothing is left around it, the ring says what the background is.
         middle = np.zeros(spots.sizes.size, np.intp)
         middle[spots.spot] = ring
@@ -220,7 +232,6 @@ class PeakFinder:
         self, at: tuple[Numbers, Numbers], reach: NDArray[np.intp], values: NDArray[Any], limits: Numbers
     ) -> tuple[Numbers, Numbers]:
         """Mean and noise of the pixels around peaks that belong to none; not a number where there are too few."""
-        rows, columns = self.shape
         middle_row, middle_column = (np.rint(one).astype(np.intp) for one in at)
         level, noise = np.full(reach.size, np.nan), np.full(reach.size, np.nan)
         begin, order = 0, np.argsort(reach, kind="stable")
@@ -230,28 +241,30 @@ class PeakFinder:
             some = order[begin : begin + max(1, AT_ONCE // (2 * widest + 1) ** 2)]
             some = some[reach[some] <= widest]
             begin += some.size
-            steps = np.arange(-widest, widest + 1)
-            row = middle_row[some, None] + steps
-            column = middle_column[some, None] + steps
-            near = np.abs(steps) <= reach[some, None]
-            right_rows = (row >= 0) & (row < rows) & near
-            right_columns = (column >= 0) & (column < columns) & near
-            inside = right_rows[:, :, None] & right_columns[:, None, :]
-            pixel = np.where(inside, row[:, :, None] * columns + column[:, None, :], 0)
+            pixel, inside = self._window(middle_row[some], middle_column[some], reach[some], widest)
             counts = values[pixel]
             inside &= self._used[pixel] & ~masked(counts) & (counts <= limits[self._ring[pixel]])
-            if self._panels is not None:
-                inside &= (
-                    self._panels[pixel] == self._panels[middle_row[some] * columns + middle_column[some], None, None]
-                )
-            number = np.count_nonzero(inside, axis=(1, 2))
-            kept = np.where(inside, counts, 0).astype(np.float64)
-            enough = number > 3
-            average = kept.sum(axis=(1, 2)) / np.maximum(number, 1)
-            spread = np.einsum("ijk,ijk->i", kept, kept) / np.maximum(number, 1) - average**2
-            level[some[enough]] = average[enough]
-            noise[some[enough]] = np.sqrt(np.maximum(spread[enough], 0.0))
+            _, average, spread = _statistics(
+                np.where(inside, counts, 0).astype(np.float64).reshape(some.size, -1), inside.reshape(some.size, -1)
+            )
+            enough = np.count_nonzero(inside, axis=(1, 2)) >= FEWEST_AROUND
+            level[some[enough]], noise[some[enough]] = average[enough], spread[enough]
         return level, noise
+
+    def _window(
+        self, row: NDArray[np.intp], column: NDArray[np.intp], reach: NDArray[np.intp], widest: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Pixels around each place, (places, 2 * widest + 1, 2 * widest + 1), and which are in its reach and panel."""
+        steps = np.arange(-widest, widest + 1)
+        near = np.abs(steps) <= reach[:, None]
+        rows, columns = row[:, None] + steps, column[:, None] + steps
+        in_rows = (rows >= 0) & (rows < self.shape[0]) & near
+        in_columns = (columns >= 0) & (columns < self.shape[1]) & near
+        inside = in_rows[:, :, None] & in_columns[:, None, :]
+        pixel = np.where(inside, rows[:, :, None] * self.shape[1] + columns[:, None, :], 0)
+        if self._panels is not None:
+            inside &= self._panels[pixel] == self._panels[row * self.shape[1] + column][:, None, None]
+        return pixel, inside
 
 
 class _Spots(NamedTuple):

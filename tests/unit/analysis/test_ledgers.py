@@ -44,6 +44,24 @@ def run_of(*paths: Path, keys: str = "xsp") -> CatalogRun:
     return CatalogRun({}, primary=CatalogStream({keys: Remote([[0]], uris)}, described))
 
 
+def test_a_file_that_went_on_with_another_series(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.h5", [0, 1, 2])
+    file = SeriesFile(path, "xsp", "s2", append=True)
+    file.open(spectra(0), STARTED, {})
+    file.write([spectra(number) for number in (0, 2)])
+    ledger = LedgerReport(expected=3, received=2, unique=2, written=2, missing=1, missing_ranges=[(1, 1)])
+    file.close(report(2).model_copy(update={"ledger": ledger}), {})
+
+    (found,) = ledgers(run_of(path))
+    assert [(one.series, one.first_row, one.ledger.written) for one in (*found.earlier, found.account)] == [
+        ("s1", 0, 3),
+        ("s2", 3, 2),
+    ]
+    frames = arrivals(found)
+    assert frames.row.values.tolist() == [3, -1, 4]
+    assert frames.missing.values.tolist() == [False, True, False]
+
+
 def test_a_file_that_lost_frames(tmp_path: Path) -> None:
     ledger = Ledger(expected=7, received=4, unique=4, written=3, missing_ranges=[(1, 2), (6, 6)], ended=True)
     ledger.discarded["queue full"] = 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import bluesky.plans as bp
+import httpx
 import pytest
 from bluesky import RunEngine
 from ophyd.sim import SynSignal
 
 from bluesky_streamdet.beamline.catalog import LateCatalog, LateWriter, joined
+from bluesky_streamdet.core.errors import ServiceUnreachable, StreamdetError
 
 
 def datum(resource: str, start: int, stop: int) -> tuple[str, dict[str, Any]]:
@@ -52,8 +54,29 @@ def test_a_catalog_that_takes_nothing_fails_the_run_and_not_the_next(RE: RunEngi
 
     diode: Any = SynSignal(name="diode")
     RE.subscribe(LateWriter(LateCatalog(Client)))
-    with pytest.raises(OSError, match="the disk is full"):
+    with pytest.raises(
+        StreamdetError, match=r"The catalog has not all of the run: OSError: the disk is full\. Does its server"
+    ):
         RE(bp.count([diode], 3))
-    with pytest.raises(OSError, match="still full"):
+    with pytest.raises(StreamdetError, match="still full"):
         RE(bp.count([diode], 3))
     assert seen == ["asked again"]
+
+
+def test_a_server_that_is_gone() -> None:
+    def refused() -> Any:
+        raise httpx.ConnectError("Connection refused")
+
+    class Gone(list[str]):
+        def __getitem__(self, key: Any) -> Any:
+            return refused()
+
+        def __len__(self) -> int:
+            return int(refused())
+
+    for db in (LateCatalog(refused), LateCatalog(Gone)):
+        for ask in (lambda db=db: db[-1], lambda db=db: len(db)):
+            with pytest.raises(ServiceUnreachable, match=r"The catalog does not answer: Connection refused\. Does its"):
+                ask()
+    with pytest.raises(IndexError):
+        LateCatalog(list)[-1]

@@ -111,11 +111,29 @@ def test_why_a_run_was_aborted(RE: RunEngine, tmp_path: Path, reason: str, statu
         ({"detectors": {"a": {"type": "stream", "url": "b", "framse": 1}}}, r"a can't be made: .*framse"),
         ({"detectors": {"a": {"type": "stream", "url": "b", "driver": {"host": 1}}}}, r"A driver is the control port"),
         ({"detectors": {"a": {"type": "stream", "simulate": {"colour": 1}}}}, r"The simulation of a .*colour"),
+        (
+            {"plots": {"a": {"class": "bluesky_streamdet.callbacks.image.LiveImage", "colour": 1}}},
+            r"a can.t be made: .*colour",
+        ),
     ],
 )
 def test_what_can_not_be_made(RE: RunEngine, tmp_path: Path, values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         made(RE, tmp_path, **values)
+
+
+def test_two_sessions_in_one_folder(RE: RunEngine, tmp_path: Path) -> None:
+    first = made(RE, tmp_path, catalog="embedded")
+    with pytest.raises(ConfigError, match=r"Another session keeps its catalog in .*\. End it, or give"):
+        made(RE, tmp_path, catalog="embedded")
+    first.close()
+    made(RE, tmp_path, catalog="embedded").close()
+
+
+def test_a_folder_that_can_not_be(RE: RunEngine, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(ConfigError, match=r"taken/frames can't be made: Not a directory\. Name another"):
+        made(RE, tmp_path / "taken")
 
 
 def test_a_catalog_is_opened_when_it_is_wanted() -> None:

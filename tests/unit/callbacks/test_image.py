@@ -11,11 +11,14 @@ import pytest
 from bluesky import RunEngine
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.patches import Circle
 
 from bluesky_streamdet.callbacks.image import Box, ImagePicture, LiveImage, Style, as_image, limits
 from bluesky_streamdet.callbacks.rings import Rings
 from bluesky_streamdet.callbacks.surfaces import png_of
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.geometry import described
+from bluesky_streamdet.transforms.peaks import PeakFinder
 from tests.scripted import SHAPE, ScriptedService, detector
 from tests.unit.callbacks.shown import Kept
 
@@ -148,3 +151,25 @@ def test_the_last_frame_as_an_image(shape: tuple[int, ...], wanted: tuple[int, .
     frames = np.arange(np.prod(shape)).reshape(shape)
     assert as_image(frames).shape == wanted
     assert as_image(frames).flat[-1] == frames.flat[-1]
+
+
+def test_peaks_and_rings_of_one_geometry() -> None:
+    image = np.random.default_rng(1).poisson(3.0, (100, 120))
+    image[70:73, 30:33] += 300
+    detector = described(
+        {"distance": 0.1, "wavelength": 1.0, "beam_center_x": 50, "beam_center_y": 40}, (100, 120), pixel=1e-3
+    )
+    style = Style(rings=Rings.of(detector, [3.0]), finder=PeakFinder.of(detector))
+    picture = ImagePicture(image, "series a, frame 7", style)
+    figure = Figure()
+    picture.draw(figure)
+    axes = figure.axes[0]
+    assert axes.get_title() == "series a, frame 7, 1 peaks"
+    ((x, y),) = np.asarray(axes.lines[-1].get_xydata())
+    assert (round(x), round(y)) == (31, 71)
+    ring = next(one for one in axes.patches if isinstance(one, Circle))
+    assert ring.center == (50, 40)
+    with pytest.raises(ConfigError, match="not \\(5, 5\\)"):
+        _ = ImagePicture(np.zeros((5, 5)), "", style).peaks
+    with pytest.raises(ConfigError, match="need the detector's distance"):
+        Rings.of(described({}, (5, 5), pixel=1e-3))

@@ -105,6 +105,11 @@ def test_what_is_skipped_is_counted_and_shown(RE: RunEngine, service: ScriptedSe
     assert (plot.drawn, plot.skipped, plot.missed) == (2, 3, 0)
 
 
+def test_a_keyword_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match=r"^Newest takes no colour, kyes$"):
+        Newest(show=Kept(), colour="red", kyes=["det"])  # type: ignore[call-arg]
+
+
 @FACES
 def test_one_of_all_frames_skips_none(RE: RunEngine, service: ScriptedService, face: str) -> None:
     held = Held()

@@ -27,7 +27,6 @@ class TestArray10(DecoderContract):
     by_hand = BY_HAND
     multipart = False  # How many parts there are is said nowhere.
     buffers = BUFFERS
-    mutations = 100_000
 
 
 class TestGigafrost(DecoderContract):
@@ -35,7 +34,7 @@ class TestGigafrost(DecoderContract):
     by_hand = BY_HAND
     series = "0-0"
     multipart = False
-    mutations = 5_000
+    mutations = 5_000  # The decoder is the same.
 
 
 IMAGE = b'{"htype":"array-1.0","frame":0,"shape":[4,2],"type":"uint8"%s}'

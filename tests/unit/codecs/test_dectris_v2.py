@@ -27,7 +27,6 @@ class TestDectrisVersion2(DecoderContract):
     series = "14"
     encodings = (RAW, BSLZ4, LZ4)
     buffers = BUFFERS
-    mutations = 100_000
 
 
 # Images.

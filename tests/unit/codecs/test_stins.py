@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,13 @@ from tests.unit.codecs.buffers import BUFFERS
 class TestStins(DecoderContract):
     codec = CODECS["stins"]
     by_hand = Path(__file__).parents[2] / "data/stins-by-hand.yaml"
+    buffers = BUFFERS
+
+
+class TestStinsModule(DecoderContract):
+    codec = CODECS["stins-module"]
+    by_hand = Path(__file__).parents[2] / "data/stins-module-by-hand.yaml"
+    multipart = False  # A module has one part of each frame.
     buffers = BUFFERS
 
 
@@ -55,6 +63,26 @@ def test_each_fault_has_its_reason(parts: Message, reason: str) -> None:
     with pytest.raises(MalformedMessage) as caught:
         stins.Decoder().decode(parts, 0)
     assert caught.value.reason == reason
+
+
+def test_numbers_that_python_writes_and_json_does_not_know() -> None:
+    header = b'{"htype":"header","msg_number":1,"filename":"scan"}'
+    (start,) = stins.Decoder().decode([header, b'{"temperature": NaN, "most": [Infinity], "save_raw": false}'], 0)
+
+    assert isinstance(start, SeriesStart)
+    assert (start.filename, start.save) == ("scan", False)
+    assert math.isnan(start.metadata["temperature"])
+    assert start.metadata["most"] == [math.inf]
+    (frame,) = stins.Decoder().decode([IMAGE % b',"temperature":NaN', b"12345678"], 0)
+    assert isinstance(frame, Frame)
+
+
+@pytest.mark.parametrize(
+    "settings", [b'{"a": NaN', b'{"a": nan}', b"[" * 100_000 + b"NaN", b'{"a": NaN, "b": "\\ud800"}', b'"\xff NaN"']
+)
+def test_what_only_looks_like_python(settings: bytes) -> None:
+    with pytest.raises(MalformedMessage, match="header"):
+        stins.Decoder().decode([b'{"htype":"header","msg_number":1}', settings], 0)
 
 
 @pytest.mark.parametrize("nframes", [b"0", b"-3", b"true", b"null", b'"7"', b"2.5", str(LARGEST_NUMBER).encode()])

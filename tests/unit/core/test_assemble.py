@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bluesky_streamdet.core.assemble import Assembler
+from bluesky_streamdet.core.assemble import HEADER_BYTES, MOST_WAITING, Assembler
 from bluesky_streamdet.core.errors import MalformedMessage
 from bluesky_streamdet.core.events import RAW, Event, Frame, FrameFormat, SeriesEnd, SeriesStart
 
 FORM = FrameFormat((1, 2, 3), "<u2", RAW, (1, 2, 3))
-LIMIT = 10_000
+LIMIT = 100 << 20
 
 
 def part(lane: int, number: int, position: int | None, form: FrameFormat = FORM) -> Frame:
@@ -127,6 +127,56 @@ def test_a_module_that_is_gone_costs_no_more_memory_than_allowed() -> None:
 
     assert len(complaints(out)) == 80
     assert set(complaints(out)) == {"module 2 is missing"}
+
+
+def test_what_waits_when_nothing_comes_any_more_is_given_up() -> None:
+    assembler = Assembler(2, LIMIT)
+    alone = series(0, 2)
+    out = [one for event in alone for one in assembler.add(0, event)]
+    assert out == []
+    assert assembler.waiting
+
+    out = list(assembler.give_up())
+
+    assert [type(out[0]), type(out[-1])] == [SeriesStart, SeriesEnd]
+    assert complaints(out) == ["module 2 is missing"] * 2
+    assert not assembler.waiting
+
+
+def test_what_comes_of_a_module_after_it_was_given_up_is_late_and_announces_nothing() -> None:
+    assembler = Assembler(2, LIMIT)
+    for event in series(0, 2):
+        list(assembler.add(0, event))
+    list(assembler.give_up())
+
+    late = [one for event in series(1, 2) for one in assembler.add(1, event)]
+    assert [type(one) for one in late] == [MalformedMessage] * 2
+    assert set(complaints(late)) == {"part of a module came too late"}
+    again = [out for lane, event in by_turns(series(0, 3, 4), series(1, 3, 4)) for out in assembler.add(lane, event)]
+    assert (numbers(again), complaints(again)) == ([0, 1, 2], [])
+
+
+def test_modules_whose_numbers_of_series_differ_begin_alike_after_a_silence() -> None:
+    """One of them saw a series of which the other knows nothing, and nobody numbers messages."""
+    assembler = Assembler(2, LIMIT)
+    for event in [part(0, 0, None), SeriesEnd()]:
+        list(assembler.add(0, event))
+    list(assembler.give_up())
+
+    out = [one for number in range(3) for lane in range(2) for one in assembler.add(lane, part(lane, number, None))]
+    assert (numbers(out), complaints(out)) == ([0, 1, 2], [])
+
+
+@pytest.mark.parametrize("flood", [SeriesStart(None, 0, "x"), SeriesEnd(None, 0), part(0, 0, 0)])
+def test_a_flood_from_one_module_is_held_back_by_no_more_than_is_allowed(flood: Event) -> None:
+    assembler = Assembler(2, LIMIT)
+    for position in range(3 * MOST_WAITING):
+        flood.position = position
+        list(assembler.add(0, flood))
+        assert len(assembler._waiting) <= MOST_WAITING
+    assert len(assembler._waiting) == len(assembler._order)
+    if isinstance(flood, SeriesStart):
+        assert len(assembler._waiting) <= LIMIT // HEADER_BYTES
 
 
 def test_a_header_that_one_module_has_lost_is_made_up_for_by_the_others() -> None:

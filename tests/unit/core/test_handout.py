@@ -128,6 +128,17 @@ class Story(RuleBasedStateMachine):
         one: Given[int] = next(self.handout.give())
         self.handout.take_back(one, 1)
 
+    @precondition(lambda self: self.handout.asking and self.handout.waiting)
+    @rule()
+    def can_not_be_sent(self) -> None:
+        asking = self.handout.asking
+        one: Given[int] = next(self.handout.give())
+        self.handout.spoil(one)
+        assert self.handout.asking == asking
+        if (following := next(self.handout.give(), None)) is not None:
+            assert following.peer == one.peer
+            self.got.append(following.item)
+
     @rule()
     def discard(self) -> None:
         self.handout.discard()
@@ -135,7 +146,8 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def everything_is_accounted_for(self) -> None:
         handout = self.handout
-        assert handout.seen == self.number == handout.delivered + handout.waiting + handout.dropped
+        assert handout.seen == self.number
+        assert handout.seen == handout.delivered + handout.waiting + handout.dropped + handout.failed
         assert handout.delivered == len(self.got) == handout.done + handout.in_hand + handout.lost
         assert len(set(self.got)) == len(self.got)
         assert handout.waiting <= 5 + 1

@@ -255,6 +255,20 @@ def test_a_series_that_nobody_armed_may_be_ignored(kind: str) -> None:
     assert station.receiver.between.foreign.total() == 2
 
 
+def test_what_is_malformed_behind_the_next_header_is_of_the_next_series() -> None:
+    """Also while the series before waits for frames that never come."""
+    station = Station()
+    station.numbered("10:h 11:0 13:2")
+    station.numbered("15:h 16:0")
+    station.receiver.malformed("noise", station.now)
+    station.numbered("18:2 19:e")
+    station.wait(2.0)
+
+    ledgers = [one.ledger for one in station.sink.series]
+    assert [one.malformed for one in ledgers] == [{}, {"noise": 1}]
+    assert [one.received for one in ledgers] == [2, 3]
+
+
 def test_malformed_messages_count_where_they_come() -> None:
     station = Station()
     station.receiver.malformed("noise", 0.0)

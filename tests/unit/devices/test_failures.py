@@ -13,7 +13,9 @@ from bluesky.utils import FailedStatus
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, FramesLost, RequestRefused, ServiceUnreachable
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.devices import failures
 from bluesky_streamdet.plans import fly
+from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
 from tests.scripted import DTYPE, SHAPE, Documents, ScriptedClient, ScriptedService, detector
 
 pytestmark = pytest.mark.allow_error_log
@@ -134,6 +136,16 @@ def test_a_total_that_can_not_be_had_fails_nothing(
     RE(bp.count([det], 1), documents)
     data = documents.of("event")[0]["data"]
     assert np.isnan(data["det_total" if face == "classic" else "det-total"])
+
+
+def test_frames_that_could_not_be_written() -> None:
+    ledger = LedgerReport(received=5, unique=5, written=3, failed={"write_failed": 2})
+    full = SeriesReport(id="s", detector="det", file="/a.h5", ledger=ledger, reason="/a.h5 can't be written: No space.")
+    assert str(failures.frames_lost(full, 9)) == (
+        "Detector det: frames that the plan asked for could not be written. /a.h5 can't be written: No space. Ledger "
+        "of series s: 3 of 9 frames written, 2 failed (write_failed), 4 not received; the file /a.h5. Mend that where "
+        "the service runs, then run the plan again."
+    )
 
 
 def test_a_run_that_nobody_ended_does_not_hinder_the_next(service: ScriptedService) -> None:

@@ -68,6 +68,17 @@ def test_totals_can_be_left_out(RE: RunEngine, service: ScriptedService, face: s
 
 
 @FACES
+@pytest.mark.allow_error_log
+@pytest.mark.parametrize("exposure", [-1.0, float("nan"), float("inf")])
+def test_an_exposure_that_no_frame_can_have_is_refused_at_once(
+    RE: RunEngine, service: ScriptedService, face: str, exposure: float
+) -> None:
+    det = detector(face, service, exposure=exposure)
+    with pytest.raises((ConfigError, FailedStatus), match="can't expose for"):
+        RE(bp.count([det], 1))
+
+
+@FACES
 def test_the_descriptor_says_how_it_was_set_up(RE: RunEngine, service: ScriptedService, face: str) -> None:
     det, documents = detector(face, service, url="http://daq1:8010", exposure=0.5), Documents()
     RE(bp.count([det], 1), documents)

@@ -18,7 +18,6 @@ from bluesky_streamdet.streaming.messages import (
     Arm,
     ArmRequest,
     GetFrame,
-    OutputReport,
     SetLogLevel,
     SetParameters,
     Status,
@@ -169,12 +168,6 @@ async def test_the_last_series_newest_first(client: httpx.AsyncClient, superviso
         supervisor.end(Outcome.COMPLETE)
 
     assert [one["id"] for one in (await client.get(SERIES, params={"limit": 2})).json()] == ["three", "two"]
-
-
-async def test_outputs(client: httpx.AsyncClient, supervisor: FakeSupervisor) -> None:
-    supervisor.put(outputs=[OutputReport(name="stream", address="tcp://127.0.0.1:1", kind="push")])
-
-    assert (await client.get("/api/v1/outputs")).json()[0]["name"] == "stream"
 
 
 async def test_log_level(

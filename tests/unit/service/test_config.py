@@ -96,9 +96,13 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None
             "type: eiger\n    outputs: [{kind: pul}]",
             "line 5: detectors.one.outputs.0.kind is 'pul'; allowed: 'push' or",
         ),
-        ("type: eiger\n    outputs: [{colour: red}]", "there may stand address, connect, encoder, kind, name, overflow"),
+        (
+            "type: eiger\n    outputs: [{colour: red}]",
+            "there may stand address, connect, encoder, kind, name, overflow",
+        ),
         ("type: eiger\n    source: 5", "line 5: the key 'source' stands in line 3 already"),
         ("type: eiger\n    rest: {port: ]", "line 5 is no YAML"),
+        ("type: eiger\n    rest: &itself [*itself]", "refers to itself"),
     ],
 )
 def test_says_where_and_what_is_wrong(tmp_path: Path, line: str, said: str) -> None:

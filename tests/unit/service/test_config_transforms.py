@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ def test_the_data_plane_gets_the_chain(tmp_path: Path) -> None:
     assert (again.compress, again.workers) == ("none", 3)
 
 
+def test_nan_reaches_the_data_plane(tmp_path: Path) -> None:
+    part = loaded(tmp_path, "    transforms: [{mask: {value: .nan}}]\n").data_plane()
+    (step,) = type(part).model_validate_json(part.model_dump_json()).transforms
+    assert math.isnan(step["mask"]["value"])
+
+
 def test_a_row_may_say_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         DETECTORS._rows, "stins", DetectorRow("for a test", "stins", 9999, transforms=("place_modules",))
@@ -63,7 +70,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
             "    transforms:\n      - rotate:\n          turns: 1",
             "line 7: detectors.camera.transforms.0.rotate.turns is 1: no setting of rotate; allowed: quarter_turns",
         ),
-        ("    transforms: rotate", "line 5: detectors.camera.transforms is 'rotate'; it should be a valid list"),
+        ("    transforms: rotate", "is 'rotate'; it should be a list, such as [rotate]"),
         ("    compress: gzip", "line 5: detectors.camera.compress is 'gzip'; allowed: 'bslz4' or 'none'"),
         ("    workers: 0", "line 5: detectors.camera.workers is 0; it should be greater than or equal to 1"),
     ],

@@ -79,6 +79,16 @@ def test_names_what_is_wrong_with_a_series(clock: Clock) -> None:
     assert line.endswith("3 missing  no data for 3 s  held up by the disk")
 
 
+def test_names_the_module_that_others_wait_for(clock: Clock) -> None:
+    sources = [SourceReport(endpoint=f"tcp://m{owed}:9010", owed=owed) for owed in (0, 3, 900)]
+    busy = RUNNING.model_copy(update={"sources": sources})
+    silent = busy.model_copy(update={"seconds_without_data": 1.5})
+
+    assert shown(io.StringIO(), clock, (0, busy))[-1].endswith("0 missing  waits for tcp://m900:9010 (900 parts)")
+    line = shown(io.StringIO(), clock, (0, silent))[-1]
+    assert line.endswith("waits for tcp://m3:9010 (3 parts), tcp://m900:9010 (900 parts)")
+
+
 def test_a_series_that_is_not_written(clock: Clock) -> None:
     series = running().model_copy(update={"file": None, "ledger": LedgerReport(received=5, unique=5, live_only=5)})
 

@@ -92,6 +92,15 @@ def test_filters_and_libraries(tmp_path: Path) -> None:
     assert findings(config(tmp_path), "compression")[0].verdict is Verdict.FINE
 
 
+def test_a_file_of_a_step_that_is_not_there(tmp_path: Path) -> None:
+    (found,) = findings(config(tmp_path, transforms=[{"tot": {"tensor": f"{tmp_path}/tot.npz"}}]), "transforms")
+    assert found.verdict is Verdict.BAD
+    assert f"there is no file {tmp_path}/tot.npz" in found.what
+
+    (found,) = findings(config(tmp_path, transforms=[{"rotate": {"quarter_turns": 1}}]), "transforms")
+    assert found == Finding(Verdict.FINE, "transforms: rotate")
+
+
 def test_clocks_that_disagree(tmp_path: Path) -> None:
     assert abs(trial.clock_skew(tmp_path, 0.0)) > 1e9
     assert os.listdir(tmp_path) == []

@@ -18,7 +18,7 @@ class Disk:
     series: str = "a"
     outcome: Outcome | None = None
     reason: str = ""
-    readable: int = 0
+    written: int = 0
     ledger: LedgerReport | None = None
 
 
@@ -93,7 +93,7 @@ def test_a_directory_that_can_not_be_used(tmp_path: Path) -> None:
 def test_what_had_not_reached_the_disk_is_lost_by_name() -> None:
     ledger = LedgerReport(expected=10, received=8, unique=7, duplicate=1, written=4, missing=3, pending=3)
 
-    final = interrupted(report(ledger=ledger), Disk(readable=5), "it died")
+    final = interrupted(report(ledger=ledger), Disk(written=5), "it died")
 
     assert (final.outcome, final.reason) == (Outcome.INTERRUPTED, "it died")
     assert final.ended_at is not None
@@ -105,14 +105,14 @@ def test_what_had_not_reached_the_disk_is_lost_by_name() -> None:
 def test_the_file_may_be_ahead_of_the_last_news() -> None:
     ledger = LedgerReport(expected=10, received=3, unique=3, written=3, missing=7)
 
-    final = interrupted(report(ledger=ledger), Disk(readable=6), "it died").ledger
+    final = interrupted(report(ledger=ledger), Disk(written=6), "it died").ledger
 
     assert (final.received, final.unique, final.written, final.missing) == (6, 6, 6, 4)
 
 
 def test_a_file_that_was_closed_with_all_its_frames_has_the_last_word() -> None:
     ledger = LedgerReport(expected=9, received=9, unique=9, written=9)
-    disk = Disk(outcome=Outcome.COMPLETE, readable=9, ledger=ledger)
+    disk = Disk(outcome=Outcome.COMPLETE, written=9, ledger=ledger)
 
     final = interrupted(report(), disk, "it died")
 
@@ -121,7 +121,7 @@ def test_a_file_that_was_closed_with_all_its_frames_has_the_last_word() -> None:
 
 def test_a_file_that_was_closed_for_want_of_a_service() -> None:
     ledger = LedgerReport(received=9, unique=9, written=9)
-    disk = Disk(outcome=Outcome.COMPLETE, reason="stopped", readable=9, ledger=ledger)
+    disk = Disk(outcome=Outcome.COMPLETE, reason="stopped", written=9, ledger=ledger)
 
     final = interrupted(report(), disk, "it died")
 
@@ -159,7 +159,7 @@ def test_the_sums_hold_whatever_died(
         pending=pending,
     )
 
-    final = interrupted(report(ledger=ledger), Disk(readable=written + readable), "it died").ledger
+    final = interrupted(report(ledger=ledger), Disk(written=written + readable), "it died").ledger
 
     assert final.received == final.unique + sum(final.foreign.values()) + sum(final.malformed.values())
     assert final.unique == final.written + final.live_only + sum(final.discarded.values()) + sum(final.failed.values())

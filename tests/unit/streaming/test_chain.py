@@ -80,6 +80,27 @@ def test_what_has_no_default_comes_from_the_header() -> None:
         steps.bound({"quarter_turns": [1]})
 
 
+@pytest.mark.parametrize("tensor", ["text", [[1], [1, 2]], {"a": 1}, [1e400, None, "x"], [10**400]])
+def test_a_header_whose_array_is_none(tensor: object) -> None:
+    with pytest.raises(MalformedMessage, match="tot: tensor:"):
+        chain("tot").bound({"tensor": tensor})
+
+
+def test_what_a_header_may_say_and_need_not() -> None:
+    steps = chain("rotate_if_told")
+    assert not steps.asks_header
+    assert applied(IMAGE, "rotate_if_told", quarter_turns=2).tolist() == [[5, 4, 3], [2, 1, 0]]
+    assert [one.told for one in steps.bound({"quarter_turns": 5})] == [{"quarter_turns": 5}]
+    with pytest.raises(MalformedMessage, match="rotate_if_told: quarter_turns: should be a valid integer"):
+        steps.bound({"quarter_turns": "left"})
+
+
+def test_a_step_that_would_change_nothing_is_left_out() -> None:
+    assert chain("rotate_if_told").bound({}) == []
+    assert chain({"rotate": {"quarter_turns": -4}}, "rotate").bound({"quarter_turns": 8}) == []
+    assert len(chain({"rotate": {"quarter_turns": 3}}).bound({})) == 1
+
+
 def test_the_configuration_goes_before_the_header() -> None:
     assert applied(IMAGE, {"rotate": {"quarter_turns": 0}}, quarter_turns=2).tolist() == IMAGE.tolist()
 

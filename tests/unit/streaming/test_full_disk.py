@@ -62,6 +62,7 @@ def test_a_full_disk(tmp_path: Path, run: Any, side: int, encoding: str) -> None
     assert report["ledger"]["written"] > 0
     words = "No space left on device" if run is on_a_small_disk else "File too large"
     assert f"a.h5 can't be {'flushed' if side == 100 else 'written'}: {words}. Make room" in report["reason"]
+    assert report["reason"].startswith(said["first"]["reason while it ran"]) and said["first"]["reason while it ran"]
     assert said["first"]["equal"]
 
     assert_balanced(said["second"]["report"])

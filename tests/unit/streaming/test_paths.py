@@ -101,7 +101,7 @@ def test_a_link_out_of_the_directory_is_refused(root: Path, tmp_path: Path) -> N
 
     for directory, name in (("link", "scan"), (None, "file.h5"), (None, "link/deeper/scan")):
         with pytest.raises(PathRefused, match="outside"):
-            DataDirectory(root).file(directory, name, replace=True)
+            DataDirectory(root).file(directory, name, existing=True)
 
 
 def test_a_link_that_stays_inside_is_followed(root: Path) -> None:
@@ -131,7 +131,7 @@ def test_an_existing_file_is_kept_unless_it_may_be_replaced(root: Path) -> None:
 
     with pytest.raises(FileTaken, match=r"scan\.h5 exists"):
         directory.file(None, "scan")
-    assert directory.file(None, "scan", replace=True) == root / "scan.h5"
+    assert directory.file(None, "scan", existing=True) == root / "scan.h5"
 
 
 def test_what_is_no_file_is_never_replaced(root: Path) -> None:
@@ -140,7 +140,7 @@ def test_what_is_no_file_is_never_replaced(root: Path) -> None:
 
     for name in ("folder", "pipe"):
         with pytest.raises(FileTaken):
-            DataDirectory(root).file(None, name, replace=True)
+            DataDirectory(root).file(None, name, existing=True)
 
 
 def test_a_name_that_is_taken_gets_a_number(root: Path) -> None:

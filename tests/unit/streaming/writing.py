@@ -32,8 +32,10 @@ def write(path: Path, count: int, shape: tuple[int, ...], encoding: str) -> dict
         writer.write([frame(first + index, shape, "<u4", encoding) for index in range(BATCH)])
         if first % (3 * BATCH) == 0:
             writer.flush()
+    reason = writer.report().reason
     writer.finish(series)
     said: dict[str, object] = {"report": writer.report().model_dump(mode="json"), "exists": path.exists()}
+    said["reason while it ran"] = reason
     if path.exists():
         written = series.ledger.written
         # As for a file that is being written, since one that could not be closed is cut short.

@@ -15,14 +15,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.devices.xspress3.driver import HardwareClient
 
+if TYPE_CHECKING:
+    from bluesky_streamdet.service.background import ServiceProcess
+
 
 class LocalXspress3:
-    """The service starts when it is first wanted, by the device or by `url`; then raises what it met at its start.
+    """The service starts when it is first wanted, by the device or by `url`; then raises what it met at its start. One
+    that has died starts again when it is wanted again.
 
     values: its settings, as in a file of `streamdet xspress3 stream`; left out, it takes a free port, and sends frames
     to nobody. folder: where files go, a temporary one when left out. channels: how many there are, where `values` do
@@ -49,16 +53,16 @@ class LocalXspress3:
         self.ev_per_bin = float(system.get("ev_per_bin", 10.0))
         self._stack = ExitStack()
         self._lock = threading.Lock()
-        self._url = ""
-        self._folder = folder
+        self._service: ServiceProcess | None = None
+        self._given = self._folder = folder
 
     @property
     def url(self) -> str:
-        """Of the service, which is started if it was not."""
+        """Of the service, which is started if it does not run."""
         with self._lock:
-            if not self._url:
-                self._start()
-            return self._url
+            if self._service is None or self._service.ended:
+                self._service = self._started()
+            return self._service.url
 
     @property
     def device(self) -> dict[str, Any]:
@@ -94,7 +98,7 @@ class LocalXspress3:
     def close(self) -> None:
         """End the service. May be called twice."""
         with self._lock:
-            self._url = ""
+            self._service, self._folder = None, self._given
             self._stack.close()
 
     def __enter__(self) -> LocalXspress3:
@@ -105,19 +109,18 @@ class LocalXspress3:
     ) -> None:
         self.close()
 
-    def _start(self) -> None:
+    def _started(self) -> ServiceProcess:
         from bluesky_streamdet.service.background import ServiceProcess
         from bluesky_streamdet.xspress3.config import for_system
 
-        with ExitStack() as stack:
-            folder = self._folder or Path(stack.enter_context(TemporaryDirectory(prefix="streamdet-")))
-            folder.mkdir(parents=True, exist_ok=True)
-            config = for_system({"files": {"directory": str(folder)}, **self.values}, self.name, environ={})
-            self._url = stack.enter_context(ServiceProcess(config)).url
-            self._stack = stack.pop_all()
+        if self._folder is None:
+            self._folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="streamdet-")))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        config = for_system({"files": {"directory": str(self._folder)}, **self.values}, self.name, environ={})
+        return self._stack.enter_context(ServiceProcess(config))
 
     def __repr__(self) -> str:
-        return f"LocalXspress3({self._url or 'not started'})"
+        return f"LocalXspress3({self._service.url if self._service is not None else 'not started'})"
 
 
 def _simulated_channels() -> int:

@@ -28,6 +28,7 @@ from bluesky_streamdet.service.wording import Place
 VARIABLE = "DETECTOR_CONFIG"
 """A detector's settings as JSON, as the old program handed them on; they go before those of the file."""
 DATA_PORT = 9999
+HOST = "dcu_host_purple"
 
 
 class _Class(NamedTuple):
@@ -67,11 +68,11 @@ KEYS = (
 
 
 def is_old(values: Any) -> bool:
-    """Whether a whole file is of the old form: named detectors at its top, each with a class."""
+    """Whether a whole file is of the old form: named detectors at its top, each with a class and a host."""
     return (
         isinstance(values, Mapping)
         and "detectors" not in values
-        and any(isinstance(one, Mapping) and "class" in one for one in values.values())
+        and any(isinstance(one, Mapping) and ("class" in one or HOST in one) for one in values.values())
     )
 
 
@@ -123,13 +124,10 @@ def convert(name: str, old: Any, place: Place) -> dict[str, Any]:
         },
     }
     if old.get("dset_name"):
-        new["files"]["dataset"] = old["dset_name"]
+        new["files"]["dataset"] = f"/{str(old['dset_name']).strip('/')}"
     if old.get("data_port"):
         new["outputs"] = [{"name": "secondary", "address": f"tcp://*:{old['data_port']}"}]
-    if pipeline == "pilatus":
-        new |= {"transforms": _of_pilatus(old), "compress": "bslz4" if old.get("compress", True) else "none"}
-    if kind.type == "psi-eiger":
-        new["transforms"] = ["psi_eiger"]
+    new |= _of_pixels(old, pipeline or kind.type)
     if pipeline is not None and old.get("nworkers"):
         new["workers"] = old["nworkers"]
     return new
@@ -147,8 +145,9 @@ def _endpoints(name: str, old: Mapping[str, Any], kind: _Class, place: Place) ->
     if not hosts:
         raise ConfigError(f"{place((name,))}: {name} has no dcu_host_purple, the host that the detector sends from.")
     hosts = hosts if isinstance(hosts, list) else [hosts] * kind.inputs
-    if ports is None:
-        ports = [kind.port + index if kind.inputs > 1 else kind.port for index in range(len(hosts))]
+    ports = kind.port if ports is None else ports
+    if isinstance(ports, int) and kind.inputs > 1:
+        ports = [ports + index for index in range(len(hosts))]
     ports = ports if isinstance(ports, list) else [ports] * len(hosts)
     if len(ports) != len(hosts):
         raise ConfigError(
@@ -156,6 +155,22 @@ def _endpoints(name: str, old: Mapping[str, Any], kind: _Class, place: Place) ->
             "Give one port for all, or one for each host.",
         )
     return [f"tcp://{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
+
+
+def _of_pixels(old: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What is done to the pixels of a detector of this row, as the old program did it."""
+    match kind:
+        case "pilatus":
+            return {"transforms": _of_pilatus(old), "compress": "bslz4" if old.get("compress", True) else "none"}
+        case "orca":
+            # Its clients got pixels, which the old program only unpacked.
+            return {"compress": "none"}
+        case "eiger":
+            # As the old one did, by `rotate` of the header appendix.
+            return {"transforms": ["rotate_if_told"]}
+        case "psi-eiger":
+            return {"transforms": ["psi_eiger"]}
+    return {}
 
 
 def _of_pilatus(old: Mapping[str, Any]) -> list[dict[str, Any]]:

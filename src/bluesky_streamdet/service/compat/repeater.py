@@ -20,6 +20,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from bluesky_streamdet.service.wording import in_words
 from bluesky_streamdet.streaming.endpoints import WRITER, OutputConfig, WriterConfig
 
 Answer = dict[str, Any]
+Act = Callable[[Answer], Awaitable[Answer | None]]
+"""Does what is asked; returns what is to be said of it besides the state."""
 
 
 class State(IntEnum):
@@ -85,12 +88,13 @@ class Repeater:
         run = None if self._run is None else self._run.model_dump()
         return {**self._settings.said(), "writer_config": run, "config_changed": self._changed}
 
-    async def initialize(self, _: Answer) -> None:
+    async def initialize(self, _: Answer) -> Answer:
         await self._may("initialized")
         name = self._settings.config_file
         if name is not None and not self._changed:
             self._settings = self._from_file(name)
         self._configured = True
+        return {"config": self.config()}
 
     async def set_config(self, asked: Answer) -> None:
         await self._may("configured")
@@ -126,7 +130,6 @@ class Repeater:
         await self._control.set_outputs([self._with_run(one, self._run) for one in self._settings.outputs])
         self._restarts = self._control.restarts
         await self._control.pause(False)
-        self._changed = False
 
     async def stop(self, _: Answer) -> None:
         if self.state is not State.RUNNING:
@@ -179,18 +182,16 @@ class Repeater:
     def _with_run(output: OutputConfig, run: WriterConfig | None) -> OutputConfig:
         return output.model_copy(update={"writer": run}) if output.encoder == WRITER else output
 
-    async def answer(
-        self, act: Callable[[Answer], Awaitable[None]], request: Request, *, tells: bool = False
-    ) -> Answer:
-        """Do what is asked, one at a time, and say how it went. tells: whether to say the settings too."""
+    async def answer(self, act: Act, request: Request) -> Answer:
+        """Do what is asked, one at a time, and say how it went."""
         async with self._one_at_a_time:
             try:
-                await act(await _body(request))
+                more = await act(await _body(request))
             except Refused as refusal:
                 return self.failed(str(refusal))
             except StreamdetError as error:
                 return self.failed(str(error))
-            return self.done(**({"config": self.config()} if tells else {}))
+            return self.done(**(more or {}))
 
     def done(self, **more: Any) -> Answer:
         return {"response": "success", "state": self._said_state(), **more}
@@ -219,31 +220,17 @@ def router(control: Control, board: StatusBoard) -> APIRouter:
     async def get_status() -> Answer:
         return repeater.done(config=repeater.config())
 
-    @routes.post("/initialize")
-    async def initialize(request: Request) -> Answer:
-        return await repeater.answer(repeater.initialize, request, tells=True)
-
-    @routes.post("/set_config_from_dict")
-    async def set_config_from_dict(request: Request) -> Answer:
-        return await repeater.answer(repeater.set_config, request)
-
-    @routes.post("/set_config_from_file")
-    async def set_config_from_file(request: Request) -> Answer:
-        return await repeater.answer(repeater.set_config_file, request)
-
-    @routes.post("/set_writer_config")
-    @routes.post("/set_writer_config_rest")
-    async def set_writer_config(request: Request) -> Answer:
-        return await repeater.answer(repeater.set_writer, request)
-
-    @routes.post("/start")
-    async def start(request: Request) -> Answer:
-        return await repeater.answer(repeater.start, request)
-
-    @routes.post("/stop")
-    async def stop(request: Request) -> Answer:
-        return await repeater.answer(repeater.stop, request)
-
+    acts = {
+        "/initialize": repeater.initialize,
+        "/set_config_from_dict": repeater.set_config,
+        "/set_config_from_file": repeater.set_config_file,
+        "/set_writer_config": repeater.set_writer,
+        "/set_writer_config_rest": repeater.set_writer,
+        "/start": repeater.start,
+        "/stop": repeater.stop,
+    }
+    for path, act in acts.items():
+        routes.post(path)(partial(repeater.answer, act))
     return routes
 
 

@@ -47,12 +47,42 @@ def test_the_old_file_is_read_as_it_is(tmp_path: Path) -> None:
     assert [(one.address, one.kind, one.encoder) for one in config.outputs] == [("tcp://*:23009", "push", "")]
     assert config.files.dataset == "/entry/instrument/eiger/data"
     assert config.files.stream_names
+    assert not config.files.append
+    assert config.transforms == [{"rotate_if_told": {}}]
     assert config.compat is not None
     assert (config.compat.dialect, config.compat.port) == ("receiver", 8001)
 
 
 def test_each_host_has_its_port(tmp_path: Path) -> None:
     assert load(written(tmp_path), "dummy", {}).source.endpoints == ["tcp://one:9998", "tcp://other:9997"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ports"),
+    [
+        ("class: Lambda\n  dcu_host_purple: [x, x, x, x]", [9010, 9011, 9012, 9013]),
+        ("class: Lambda\n  dcu_host_purple: x\n  dcu_port_purple: 9010", [9010, 9011, 9012, 9013]),
+        ("class: PsiEiger\n  dcu_host_purple: x", [30001, 30002]),
+        ("class: Detector\n  dcu_host_purple: [x, x]", [9999, 9999]),
+    ],
+)
+def test_modules_have_ports_that_follow_one_another(tmp_path: Path, settings: str, ports: list[int]) -> None:
+    config = load(written(tmp_path, f"a:\n  {settings}"), "a", {})
+
+    assert config.source.endpoints == [f"tcp://x:{port}" for port in ports]
+
+
+def test_an_orca_is_unpacked_and_no_more(tmp_path: Path) -> None:
+    text = "a:\n  class: Detector\n  pipeline: OrcaPipeline\n  dcu_host_purple: x"
+
+    config = load(written(tmp_path, text), "a", {})
+    assert (config.type, config.compress) == ("orca", "none")
+
+
+def test_a_dataset_may_be_named_as_h5py_takes_it(tmp_path: Path) -> None:
+    text = "a:\n  class: Eiger\n  dcu_host_purple: x\n  dset_name: entry/instrument/eiger/data"
+
+    assert load(written(tmp_path, text), "a", {}).files.dataset == "/entry/instrument/eiger/data"
 
 
 def test_without_an_api_port_it_is_the_one_of_the_old_program(tmp_path: Path) -> None:
