@@ -46,12 +46,8 @@ def alone(rounds: int) -> Table:
         finder = PeakFinder.of(described(header, shape, pixel=1.0))
         for kind in KINDS:
             pixels = image.astype(kind)
-            times = []
-            for _ in range(3 + rounds):
-                begin = time.thread_time()
-                peaks = finder.find(pixels)
-                times.append(time.thread_time() - begin)
-            took = median(times[3:])
+            peaks = finder.find(pixels)
+            took = median(_seconds(finder, pixels) for _ in range(rounds))
             row = [
                 f"{shape[0]} x {shape[1]}",
                 kind,
@@ -61,6 +57,12 @@ def alone(rounds: int) -> Table:
             ]
             table.add_row(*row)
     return table
+
+
+def _seconds(finder: PeakFinder, pixels: NDArray[Any]) -> float:
+    begin = time.thread_time()
+    finder.find(pixels)
+    return time.thread_time() - begin
 
 
 def together(workers: tuple[int, ...]) -> Table:

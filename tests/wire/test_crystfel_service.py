@@ -7,12 +7,17 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import zmq
 
+from bluesky_streamdet.service.background import ServiceProcess
+from bluesky_streamdet.service.client import ServiceClient
+from bluesky_streamdet.service.config import for_row
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
+from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
 from bluesky_streamdet.streaming.messages import ArmRequest
 from tests.system.station import Process
 from tests.unit.streaming.frames import picture
@@ -70,6 +75,35 @@ def test_an_abort_lets_go_of_frames_that_wait(rigs: Rigs) -> None:
 
     assert rig.pipeline.blocked_by is None
     assert rig.pipeline.crystfel[0].report().dropped >= 2
+
+
+def test_a_service_counts_them_in_status_and_metrics(tmp_path: Path) -> None:
+    settings = SimulatorSettings(detector="eiger", endpoint="tcp://127.0.0.1:0", shape=(64, 48), linger=0)
+    with simulator(settings) as running, zmq.Context() as context:
+        config = for_row("eiger", running.address, tmp_path, environ={})
+        config.rest.port = 0
+        config.crystfel = [CrystfelConfig(address=LOOPBACK, policy="complete")]
+        with ServiceProcess(config) as service, ServiceClient(service.url) as client:
+            worker = StrictClient(context, client.status().crystfel[0].address, poll=0.01)
+            try:
+                running.detector.arm(Arm(frames=20, exposure=0.0))
+                running.detector.trigger()
+                numbers: list[int] = []
+
+                def step() -> None:
+                    if (one := worker.next()) is not None:
+                        numbers.append(one.number)
+                        worker.ask()
+
+                until(lambda: len(numbers) == 20, step, "20 frames")
+                until(lambda: client.status().crystfel[0].done == 20, step, "the count of all")
+                text = httpx.get(f"{service.url}/metrics").text
+            finally:
+                worker.close()
+    assert numbers == list(range(20))
+    assert 'streamdet_crystfel_frames_delivered_total{detector="eiger",endpoint="crystfel"} 20.0' in text
+    assert 'streamdet_crystfel_all_wait{detector="eiger",endpoint="crystfel"} 1.0' in text
+    assert 'streamdet_crystfel_worker_frames_per_second{detector="eiger",endpoint="crystfel",worker="127.0.0.1#' in text
 
 
 def test_serve_gives_a_simulated_detectors_frames_to_its_workers(tmp_path: Path) -> None:

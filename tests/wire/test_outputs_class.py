@@ -39,12 +39,12 @@ def client_of(outputs: Outputs, context: zmq.Context[zmq.Socket[bytes]], index: 
     return client
 
 
-def events(client: Client, decoder: Any, count: int, outputs: Outputs | None = None) -> list[Any]:
-    """What comes; of outputs that are given, what waits is sent."""
+def events(outputs: Outputs, client: Client, decoder: Any, count: int) -> list[Any]:
+    """What comes to a client; what waits for it is sent."""
     got: list[Any] = []
 
     def step() -> None:
-        if (message := client.take(lambda: outputs and outputs.report())) is not None:
+        if (message := client.take(outputs.report)) is not None:
             got.extend(decoder.decode(message, 0))
 
     until(lambda: len(got) >= count, step)
@@ -63,14 +63,14 @@ def test_arrays_go_to_each_output_as_it_wants_them(context: Any) -> None:
         for number in range(4):
             outputs.send(IMAGE + number, detail={"laser_on": number % 2 == 0})
         outputs.end()
-        start, *frames, end = events(everything, stins.Decoder(), 6)
+        start, *frames, end = events(outputs, everything, stins.Decoder(), 6)
         assert isinstance(start, SeriesStart)
         assert (start.filename, start.metadata["count_time"]) == ("scan.h5", 0.1)
         assert isinstance(end, SeriesEnd)
         assert [one.number for one in frames] == [0, 1, 2, 3]
         for one in frames:
             np.testing.assert_array_equal(pixels.decode(one), IMAGE + one.number)
-        every_other = events(some, array10.Decoder(), 2)
+        every_other = events(outputs, some, array10.Decoder(), 2)
         assert [(one.number, one.detail) for one in every_other] == [(0, {"laser_on": True}), (2, {"laser_on": True})]
         reports = {one.name: one for one in outputs.report()}
         assert (reports["psi"].seen, reports["psi"].sent, reports["psi"].skipped) == (4, 2, 2)
@@ -86,7 +86,7 @@ def test_an_array_may_change_once_it_was_sent(context: Any, dtype: str, transpos
         for number in range(20):
             image[:] = number
             outputs.send(image, number=10 + number)
-        for number, one in enumerate(events(client, array10.Decoder(), 20, outputs)):
+        for number, one in enumerate(events(outputs, client, array10.Decoder(), 20)):
             assert isinstance(one, Frame)
             assert one.number == 10 + number
             assert (pixels.decode(one) == number).all()
@@ -98,7 +98,7 @@ def test_frames_of_decoders_go_as_they_are(context: Any) -> None:
         client = client_of(outputs, context)
         outputs.send(frame(7, encoding="bslz4"))
         outputs.send(IMAGE)
-        first, second = events(client, array10.Decoder(), 2)
+        first, second = events(outputs, client, array10.Decoder(), 2)
         assert (first.number, first.format.encoding, second.number) == (7, "bslz4", 8)
         client.close()
 
@@ -109,7 +109,7 @@ def test_outputs_change_while_they_stream(context: Any) -> None:
         outputs.set([{"name": "a", "address": LOOPBACK}, {"name": "b", "address": LOOPBACK, "encoder": "array-1.0"}])
         client = client_of(outputs, context, 1)
         outputs.send(IMAGE)
-        assert events(client, array10.Decoder(), 1)[0].number == 1
+        assert events(outputs, client, array10.Decoder(), 1)[0].number == 1
         assert [one.seen for one in outputs.report()] == [2, 1]
         client.close()
 

@@ -286,7 +286,7 @@ def test_a_hostile_pickle_costs_its_frame_and_no_other(rigs: Rigs, hostile: byte
 def test_three_messages_of_a_frame_go_to_one_receiver() -> None:
     with pytest.raises(ValidationError, match="needs kind: pub"):
         OutputConfig(encoder="xspress3-2021")
-    with pytest.raises(ValidationError, match=r"no such format; allowed: stins, .*xspress3"):
+    with pytest.raises(ValidationError, match=r"no such format; allowed: .*stins, .*xspress3"):
         OutputConfig(encoder="pickle")
 
 

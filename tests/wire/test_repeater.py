@@ -327,7 +327,7 @@ def test_without_a_file_by_flags(camera: Camera, tmp_path: Path) -> None:
             assert numbers(tenth, 3) == [0, 10, 20]
         assert {one.settings.queue for one in service.outputs()} == {50}
         assert Path(f"/proc/{running.data_plane}/cmdline").exists()
-        series = service.status().series
+        series = service.wait(lambda status: status.series is not None, PATIENCE, "the series").series
         assert series is not None and series.file is None
 
 

@@ -81,8 +81,6 @@ def receiver_of(address: str, codec: str = "stins", socket: Any = "pull") -> Ite
 def running(settings: SimulatorSettings = SMALL) -> Iterator[tuple[SimulatedDetector, Receiver]]:
     row = DETECTORS[settings.detector]
     with simulator(settings) as simulated, receiver_of(simulated.address, row.codec, row.socket) as receiver:
-        if row.socket == "sub":  # What is published before is lost.
-            simulated.detector._sender.wait_for_peer(TIMEOUT)
         yield simulated.detector, receiver
 
 
@@ -450,3 +448,14 @@ def test_a_process_that_cannot_start_raises_here() -> None:
         SimulatorProcess(msgspec.structs.replace(SMALL, endpoint=first.address))
     with pytest.raises(DeadlineExceeded, match="not ready"):
         SimulatorProcess(SMALL, timeout=0.0)
+
+
+def test_what_is_published_waits_for_a_subscriber() -> None:
+    with simulator(msgspec.structs.replace(SMALL, detector="jungfraujoch-preview")) as simulated:
+        detector = simulated.detector
+        detector.arm(FAST)
+        detector.trigger()
+        assert not detector.idle_within(0.2)
+        assert detector.status().waiting
+        with receiver_of(simulated.address, "dectris_v2", "sub") as receiver:
+            assert numbers(receiver.until_end()) == list(range(FAST.total))

@@ -55,6 +55,13 @@ def serve(
     distance: Annotated[float | None, typer.Option(help="mm, where the stream does not say it")] = None,
     header: Annotated[list[str] | None, typer.Option(help="as NAME=VALUE, in each message")] = None,
     threads: Annotated[int, typer.Option(min=1, max=64, help="that decode and convert")] = 2,
+    peaks: Annotated[
+        int | None, typer.Option(min=1, max=256, help="look for peaks, with so many processes", metavar="PROCESSES")
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="counts above which a pixel may belong to a peak")] = 0.0,
+    min_snr: Annotated[float, typer.Option(min=1, help="signal-to-noise ratio of a peak")] = 5.0,
+    min_peaks: Annotated[int, typer.Option(min=1, help="that make a frame a hit")] = 10,
+    hits_only: Annotated[bool, typer.Option("--hits-only", help="leave out frames of fewer peaks")] = False,
     drain: Annotated[float, typer.Option(min=0, help="seconds for what waits, once told to end")] = 10.0,
 ) -> None:
     """Receive a stream and give each frame to one worker that asks, without a file, until Ctrl-C.
@@ -79,7 +86,15 @@ def serve(
         "distance": distance,
         "headers": dict(_header(one) for one in header or []),
         "threads": threads,
+        "hits_only": hits_only,
     }
+    if peaks is not None:
+        crystfel["peaks"] = {
+            "workers": peaks,
+            "threshold": threshold,
+            "min_snr": min_snr,
+            "min_peaks": min_peaks,
+        }
     config = _configuration(row, endpoint, crystfel)
     with stopped_by_signal() as stop, zmq.Context(config.io_threads) as context:
         pipeline = Pipeline(config, context)
@@ -145,6 +160,9 @@ def _run(pipeline: Pipeline, stop: threading.Event, drain: float) -> None:
 def line(report: CrystfelReport) -> str:
     """What became of the frames, in one line."""
     failed = f", {sum(report.failed.values())} failed" if report.failed else ""
+    failed += f", {report.left_out} left out" if report.left_out else ""
+    if report.peaks is not None and report.peaks.recent_hit_rate is not None:
+        failed += f"; hits {report.peaks.recent_hit_rate:.1%}"
     waiting = "all wait" if report.all_wait else f"{report.asking} wait"
     return (
         f"{report.delivered} delivered ({report.frames_per_second:.1f}/s), {report.waiting} waiting, "

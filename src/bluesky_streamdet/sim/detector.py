@@ -191,6 +191,7 @@ class SimulatedDetector:
 
     def _stream(self, job: Arm) -> None:
         network, series = self._network, str(self._series)
+        self._await_receiver()
         if not self._send_all(network.header(self._encoder.start(self._header(job, series))), patience=ENDING):
             network.tally.header_lost = network.tally.end_lost = True
             return
@@ -205,6 +206,11 @@ class SimulatedDetector:
             self._state = "ending"
         if not self._send_all(network.end(self._encoder.end(SeriesEnd(series))), patience=ENDING):
             network.tally.end_lost = True
+
+    def _await_receiver(self) -> None:
+        """Wait until somebody is there, or the series is to end: what is published to nobody is lost."""
+        while not self._interrupt.is_set() and not self._sender.has_peer(SLICE):
+            self._waiting = True
 
     def _new_encoder(self) -> Encoder:
         encoder = CODECS[self._codec].encoder

@@ -68,3 +68,7 @@ class ModuleSender:
             self._sent += 1
         self._sent = 0
         return True
+
+    def has_peer(self, timeout: float = 0.0) -> bool:
+        """Whether, each within `timeout` seconds, all of them have somebody to send to."""
+        return all(sender.has_peer(timeout) for sender in self._senders)
