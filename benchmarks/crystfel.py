@@ -12,10 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from rich.table import Table
 
 from bluesky_streamdet.codecs import crystfel
 from bluesky_streamdet.core.events import BSLZ4, RAW, Frame, FrameFormat, SeriesStart
+from bluesky_streamdet.streaming.buffers import Buffers
 from bluesky_streamdet.streaming.crystfel import Responder
 from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
 from bluesky_streamdet.transforms import pixels
@@ -35,14 +37,15 @@ SIZES = {"1 Mpixel": (1024, 1024), "4 Mpixel": (2048, 2048)}
 ENCODINGS = {"int32": RAW, "int32, bslz4": BSLZ4}
 WORKERS = (1, 4, 16, 64)
 BANK = 4
+IN_USE = 8
 PROCESSES = 2
 ROUNDS_OF_EACH = 2
 """Frames that workers are done with, on average, before a rate is taken."""
 LATENCIES = 100
 PERIOD = 0.02
 """Seconds between frames whose latency is taken, so that all workers wait again."""
-SMALL = (256, 256)
-"""Pixels of frames by which workers are compared: each gets many of these."""
+SMALL, EACH = (256, 256), 30
+"""Pixels of frames by which workers are compared, and how many of them each should get."""
 WORKER = Path(__file__).with_name("crystfel_worker.py")
 PATIENCE = 20.0
 COSTS = ("hop + convert, CPU ms", "ours, CPU ms")
@@ -58,8 +61,8 @@ class Rate(NamedTuple):
 class Farm:
     """Processes of workers, and what they say in the end."""
 
-    def __init__(self, address: str, workers: int, processes: int) -> None:
-        processes = min(processes, workers)
+    def __init__(self, address: str, workers: int) -> None:
+        processes = min(PROCESSES, workers)
         self._processes = [
             subprocess.Popen(
                 [sys.executable, str(WORKER), address, str(workers // processes)],
@@ -83,8 +86,8 @@ class Farm:
 
 
 @contextmanager
-def farm(address: str, workers: int, processes: int = PROCESSES) -> Iterator[Farm]:
-    one = Farm(address, workers, processes)
+def farm(address: str, workers: int) -> Iterator[Farm]:
+    one = Farm(address, workers)
     try:
         yield one
     finally:
@@ -106,7 +109,8 @@ def bank(shape: tuple[int, int], encoding: str) -> list[Frame]:
 
 def hop(nbytes: int, workers: int, seconds: float) -> Rate:
     """Messages of such a size from a ROUTER that does nothing else to REQ sockets that do nothing else."""
-    payload = np.ones(nbytes, np.uint8)
+    # As many as are in use in ours: one that is always in the processor's cache would leave sooner.
+    payloads = cycle([np.full(nbytes, number, np.uint8) for number in range(IN_USE)])
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     router = context.socket(zmq.ROUTER)
     router.linger = 0
@@ -122,11 +126,11 @@ def hop(nbytes: int, workers: int, seconds: float) -> Rate:
             done += peer in asked
             asked.add(peer)
             if begin:
-                router.send_multipart([peer, b"", payload], copy=False)
+                router.send_multipart([peer, b"", next(payloads)], copy=False)
             elif len(asked) == workers:
                 begin, used = time.perf_counter(), time.process_time()
                 for one in asked:
-                    router.send_multipart([one, b"", payload], copy=False)
+                    router.send_multipart([one, b"", next(payloads)], copy=False)
         rate = Rate(done / (time.perf_counter() - begin), (time.process_time() - used) / done)
     context.destroy(linger=0)
     return rate
@@ -135,16 +139,20 @@ def hop(nbytes: int, workers: int, seconds: float) -> Rate:
 def conversion(frames: list[Frame], seconds: float) -> float:
     """Frames/s of decoding and converting on one core."""
     headers: dict[str, crystfel.Header] = {"frame_number": 1}
-    done, begin = 0, time.thread_time()
-    while time.thread_time() - begin < seconds:
-        crystfel.message(pixels.decode(frames[done % BANK]), headers)
+    buffers = Buffers()
+    kept: deque[memoryview] = deque(maxlen=IN_USE)
+    done, begin = 0, 0.0
+    while not begin or time.thread_time() - begin < seconds:
+        if done == IN_USE and not begin:
+            done, begin = 0, time.thread_time()
+        kept.append(crystfel.message(pixels.decode(frames[done % BANK]), headers, allocate=buffers.allocate))
         done += 1
     return done / (time.thread_time() - begin)
 
 
-def ours(frames: list[Frame], workers: int, seconds: float, processes: int = PROCESSES) -> tuple[Rate, list[int]]:
+def ours(frames: list[Frame], workers: int, seconds: float) -> tuple[Rate, list[int]]:
     """How fast it is, and frames of each worker."""
-    with _responder() as responder, farm(responder.address, workers, processes) as one:
+    with _responder() as responder, farm(responder.address, workers) as one:
         _until(responder, lambda: responder.handout.asking == workers)
         numbers = count()
         begin, used = time.perf_counter(), time.process_time()
@@ -243,14 +251,19 @@ def measure(rounds: int, seconds: float) -> list[Result]:
     return results
 
 
-def fairness(seconds: float) -> list[list[str]]:
-    """Frames of equal workers: how many there are, the mean, and the largest share by the smallest."""
+def fairness() -> list[list[str]]:
+    """Frames of equal workers, of which half wait at any time: how many, the mean, the largest share by the smallest."""
     rows = []
+    frame = bank(SMALL, RAW)[0]
     for workers in WORKERS[1:]:
-        # In one process: two would be as unequal as the processor's time that they get.
-        _, counts = ours(bank(SMALL, RAW), workers, seconds, 1)
-        ratio = max(counts) / max(1, min(counts))
-        rows.append([str(workers), f"{sum(counts) / workers:,.0f}", f"{ratio:.2f}"])
+        with _responder() as responder, farm(responder.address, workers) as one:
+            _until(responder, lambda responder=responder, all_=workers: responder.handout.asking == all_)
+            for number in range(EACH * workers):
+                _until(responder, lambda responder=responder, few=workers // 2: responder.handout.asking > few)
+                responder.send([_now(frame, number)])
+            _until(responder, lambda responder=responder: responder.handout.all_wait)
+            counts, _ = one.end()
+        rows.append([str(workers), f"{sum(counts) / workers:,.0f}", f"{max(counts) / max(1, min(counts)):.2f}"])
     return rows
 
 
@@ -289,7 +302,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args()
     results = measure(options.rounds, options.seconds)
-    shares = fairness(2 * options.seconds)
+    shares = fairness()
     for table in tables(results, shares):
         Console(width=130 if not sys.stdout.isatty() else None).print(table)
     if options.json:

@@ -33,8 +33,8 @@ HERE = Path(__file__).parent
 NAMES = ("eiger", "camera", "spectra", "small")
 OUTPUTS = {1: 1.0, 3: 0.5, 8: 0.2}
 """How many outputs are measured, and with what part of the frames."""
-FRAMES = {"eiger": 1500, "camera": 200, "spectra": 15_000, "small": 60_000}
-LATENCY_FRAMES, LATENCY_PERIOD = 300, 0.004
+FRAMES = {"eiger": 1000, "camera": 120, "spectra": 10_000, "small": 40_000}
+LATENCY_FRAMES, LATENCY_PERIOD = 200, 0.004
 PATIENCE = 60.0
 AIM, AIM_MORE = 0.8, 0.15
 

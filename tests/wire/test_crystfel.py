@@ -366,21 +366,30 @@ def test_a_worker_that_computes_over_a_restart_misses_nothing(farms: Callable[..
     assert worker.skipped == 0
 
 
-def test_a_request_that_crosses_the_wake_is_answered_once(farms: Callable[..., Farm]) -> None:
+def test_a_request_that_crosses_the_wake_is_answered_once(
+    farms: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own request was on its way, so that the wake answered that, and it asked once more; only that is open."""
+    monkeypatch.setattr(crystfel_workers, "SILENT", 0.05)
     farm = farms()
-    farm.hire(1)
-    farm.send([frame(0)])
-    worker = farm.workers[0]
-    until(lambda: worker.take() is not None, farm.turn, "its frame")
-    farm.restart()
-    # Nobody listens at the service until both the wake is due and the worker asks.
-    responder = farm.responder
-    until(lambda: responder.report().woken == 1, farm.turn, "the wake")
-    worker.ask()
-    farm.send([frame(number) for number in range(1, 4)])
-    farm.all_wait()
-
-    assert farm.numbers == [1, 2, 3]
+    dealer = farm.theirs.socket(zmq.DEALER)
+    dealer.linger = 0
+    dealer.connect(farm.responder.address)
+    try:
+        farm.until(lambda: dealer.poll(0), "the wake")
+        assert dealer.recv_multipart() == [b"", b"wake"]
+        farm.responder.send([frame(1), frame(2)])
+        dealer.send_multipart([b"", b"next"])
+        farm.until(lambda: farm.responder.report().workers == 1, "the request that was on its way")
+        assert farm.responder.report().in_hand == 0
+        dealer.send_multipart([b"", b"next"])
+        farm.until(lambda: dealer.poll(0), "a frame")
+        assert Reader().read(dealer.recv_multipart()[1]).number == 1
+        farm.turn()
+        report = farm.responder.report()
+        assert (report.in_hand, report.done, report.waiting) == (1, 0, 1)
+    finally:
+        dealer.close()
 
 
 @pytest.mark.timeout(120)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -76,6 +78,15 @@ def test_the_geometry_of_a_file_is_that_of_its_service(
     geometry = tmp_path / "detector.geom"
     assert main(["crystfel", "geometry", str(station[1]), "-o", str(geometry)]) == 0
     assert geometry.read_text().splitlines()[1:] == of_service.splitlines()[1:], "but for the address in the first line"
+
+
+def test_the_hit_rate_is_in_status_and_metrics(station: tuple[str, Path]) -> None:
+    """Nobody has asked for a frame: none was looked at."""
+    with ServiceClient(station[0]) as client:
+        peaks = client.status().crystfel[0].peaks
+    assert peaks is not None and (peaks.frames, peaks.hit_rate) == (0, None)
+    text = httpx.get(f"{station[0]}/metrics").text
+    assert re.search(r'crystfel_peaks_hits_total\{detector="eiger",endpoint="one"\} 0', text)
 
 
 def test_the_command_of_a_service(station: tuple[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

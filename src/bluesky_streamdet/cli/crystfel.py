@@ -12,11 +12,8 @@ from bluesky_streamdet.cli.crystfel_files import command, geometry
 from bluesky_streamdet.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    import threading
-
     from bluesky_streamdet.streaming.config import DataPlaneConfig
     from bluesky_streamdet.streaming.messages import CrystfelReport
-    from bluesky_streamdet.streaming.pipeline import Pipeline
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="CrystFEL: give frames to indexamajig's workers as they are measured.",
 )
-
-TURN = 0.1
 
 
 @app.callback()
@@ -70,9 +65,7 @@ def serve(
     again; a second one ends at once. Taking a detector's stream takes its frames away from other receivers; the output
     of a service does not.
     """
-    import zmq
-
-    from bluesky_streamdet.streaming.pipeline import Pipeline
+    from bluesky_streamdet.streaming.crystfel_serve import opened, run
 
     crystfel = {
         "address": address,
@@ -96,13 +89,19 @@ def serve(
             "min_peaks": min_peaks,
         }
     config = _configuration(row, endpoint, crystfel)
-    with stopped_by_signal() as stop, zmq.Context(config.io_threads) as context:
-        pipeline = Pipeline(config, context)
-        try:
-            say(f"frames for CrystFEL at {pipeline.crystfel[0].address}, from {endpoint}; Ctrl-C ends")
-            _run(pipeline, stop, drain)
-        finally:
-            pipeline.close(500)
+    with stopped_by_signal() as stop, opened(config) as pipeline:
+        responder = pipeline.crystfel[0]
+        say(f"frames for CrystFEL at {responder.address}, from {endpoint}; Ctrl-C ends")
+        shown = time.monotonic()
+
+        def show(report: CrystfelReport) -> None:
+            nonlocal shown
+            if time.monotonic() - shown >= EVERY:
+                shown = time.monotonic()
+                say(line(report))
+
+        run(pipeline, stop, drain, show)
+        say(line(responder.report()))
 
 
 app.command()(geometry)
@@ -134,27 +133,6 @@ def _header(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise ConfigError(f"{text!r} is no header.", "Write it as NAME=VALUE, such as laser=1.")
     return name, yaml.safe_load(value)
-
-
-def _run(pipeline: Pipeline, stop: threading.Event, drain: float) -> None:
-    """Turn the loop until told to end, and until workers have what waits."""
-    responder = pipeline.crystfel[0]
-    shown = time.monotonic()
-    until: float | None = None
-    while until is None or (time.monotonic() < until and responder.waiting):
-        pipeline.turn(TURN)
-        if time.monotonic() - shown >= EVERY:
-            shown = time.monotonic()
-            say(line(responder.report()))
-        if until is None and stop.is_set():
-            until = time.monotonic() + drain
-            pipeline.accept_no_more()
-            pipeline.stop()
-            pipeline.pause(True)
-    while time.monotonic() < until and responder.handout.in_hand and responder.report().workers:
-        responder.wait(50)
-        responder.flush()
-    say(line(responder.report()))
 
 
 def line(report: CrystfelReport) -> str:

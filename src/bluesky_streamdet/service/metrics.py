@@ -125,6 +125,12 @@ CRYSTFEL_COUNTS = {
     "done": "Of them, those whose worker asked for another one",
     "lost": "Of them, those whose worker went away with them",
     "dropped": "Frames that made room for newer ones, or were of an aborted series",
+    "left_out": "Frames of too few peaks, where only hits are sent",
+}
+PEAKS = {
+    "frames": "Frames in which peaks were looked for",
+    "hits": "Of them, those with enough peaks",
+    "failed": "Frames in which they could not be looked for",
 }
 CRYSTFEL_NOW = {
     "workers": "Workers that are connected",
@@ -140,6 +146,9 @@ def _of_crystfel(reports: list[CrystfelReport], detector: str) -> Iterator[Metri
     of = {(detector, one.name): one for one in reports}
     for name, text in CRYSTFEL_COUNTS.items():
         yield _counter(f"crystfel_frames_{name}", text, {key: getattr(one, name) for key, one in of.items()}, label)
+    for name, text in PEAKS.items():
+        values = {key: getattr(one.peaks, name) for key, one in of.items() if one.peaks is not None}
+        yield _counter(f"crystfel_peaks_{name}", text, values, label)
     failed = {(*key, why): count for key, one in of.items() for why, count in one.failed.items()}
     yield _counter("crystfel_frames_failed", "Frames that could not be sent", failed, [*label, "reason"])
     for name, text in CRYSTFEL_NOW.items():

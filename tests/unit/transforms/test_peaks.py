@@ -116,11 +116,12 @@ def test_gaps_and_bad_pixels_that_the_detector_marks_are_left_out() -> None:
     image[80:90] = 65535
     image[:, 108:112] = 65535
     image[50, 60] = 65535  # the counter of the middle pixel overflowed
+    image[20, 20:23] = 65535
     assert places(finder().find(image)) == [(50, 60), (120, 150)]
     signed = np.where(image == 65535, -1, image.astype("<i4"))
     assert places(finder().find(signed)) == [(50, 60), (120, 150)]
     numbers = np.where(image == 65535, np.nan, image.astype("<f4"))
-    numbers[3, 3], numbers[4, 4] = np.inf, -np.inf
+    numbers[3, 3:5], numbers[5, 5] = np.inf, -np.inf
     assert places(finder().find(numbers)) == [(50, 60), (120, 150)]
 
 
