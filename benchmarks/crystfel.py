@@ -44,7 +44,7 @@ ROUNDS_OF_EACH = 2
 LATENCIES = 100
 PERIOD = 0.02
 """Seconds between frames whose latency is taken, so that all workers wait again."""
-SMALL, EACH = (256, 256), 30
+SMALL, EACH = (256, 256), 60
 """Pixels of frames by which workers are compared, and how many of them each should get."""
 WORKER = Path(__file__).with_name("crystfel_worker.py")
 PATIENCE = 20.0
@@ -252,7 +252,7 @@ def measure(rounds: int, seconds: float) -> list[Result]:
 
 
 def fairness() -> list[list[str]]:
-    """Frames of equal workers, of which half wait at any time: how many, the mean, the largest share by the smallest."""
+    """Of equal workers, half of which wait at any time: their number, frames of each, largest share by smallest."""
     rows = []
     frame = bank(SMALL, RAW)[0]
     for workers in WORKERS[1:]:

@@ -32,7 +32,7 @@ def opened(config: DataPlaneConfig) -> Iterator[Pipeline]:
 
 
 def run(pipeline: Pipeline, stop: threading.Event, drain: float, show: Callable[[CrystfelReport], None]) -> None:
-    """Turn the loop until `stop`; then take no more, and give workers `drain` seconds for what waits and what they have.
+    """Turn the loop until `stop`; then take no more, and give workers `drain` seconds for what waits and what they do.
 
     show: called in each turn.
     """
