@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from bluesky_streamdet.catalog import DETECTORS
+from bluesky_streamdet.codecs.codec import DTYPES
 from bluesky_streamdet.core.errors import ServiceUnreachable
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.config import for_row
@@ -67,6 +68,11 @@ class LocalBeamline:
             self.service = stack.enter_context(ServiceProcess(config))
             self._stack = stack.pop_all()
         self._db: Any = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the detector or its service is no more."""
+        return self.simulator.ended or self.service.ended
 
     @property
     def service_url(self) -> str:
@@ -194,8 +200,7 @@ def frames_of(settings: SimulatorSettings) -> dict[str, Any]:
     row = DETECTORS.get(settings.detector)
     if row is None:
         return {}
-    bits = int((settings.dtype or row.picture.dtype).removeprefix("uint"))
-    return {"shape": settings.shape or row.picture.shape, "dtype": f"<u{bits // 8}"}
+    return {"shape": settings.shape or row.picture.shape, "dtype": DTYPES[settings.dtype or row.picture.dtype]}
 
 
 if __name__ == "__main__":

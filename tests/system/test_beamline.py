@@ -41,3 +41,28 @@ def test_runs_in_the_catalog_of_a_server(RE: RunEngine, tiled_root: Any, tiled_u
     with_another = Beamline(BeamlineConfig.model_validate(values), RE)
     assert with_another.db is not None and len(with_another.db) == 1
     with_another.close()
+
+
+@pytest.mark.parametrize("face", ["classic", "async"])
+def test_a_simulated_detector_that_was_killed_is_there_again(RE: RunEngine, tmp_path: Path, face: str) -> None:
+    simulated = {"type": "stream", "face": face, "simulate": {"shape": [64, 64]}, "exposure": 0.01, "margin": 5}
+    values = {
+        "catalog": "none",
+        "folder": tmp_path,
+        "table": False,
+        "progress": False,
+        "detectors": {"eiger": simulated},
+    }
+    beamline = Beamline(BeamlineConfig.model_validate(values), RE)
+    try:
+        eiger, part = beamline.namespace["eiger"], beamline.parts["eiger"]
+        for process in ("simulator", "service"):
+            RE(bp.count([eiger], 2))
+            assert RE.md["scan_id"]
+            getattr(part.running, process)._process.kill()
+            getattr(part.running, process)._process.wait()
+        documents: list[str] = []
+        RE(bp.count([eiger], 2), lambda name, _: documents.append(name))
+        assert documents.count("event") == 2
+    finally:
+        beamline.close()

@@ -17,7 +17,7 @@ from bluesky_streamdet.sim.settings import SimulatorSettings
 
 
 class SimulatedPart:
-    """Starts with `begin`, in a thread of its own. What it meets is raised by who wants it first.
+    """Starts with `begin`, in a thread of its own. What it meets is raised by who wants it, and each scan tries anew.
 
     values: settings of `sim.settings.SimulatorSettings`. frames: where they go. Raises `ConfigError`.
     """
@@ -32,6 +32,7 @@ class SimulatedPart:
         self._frames = frames
         self._running: LocalBeamline | None = None
         self._error: BaseException | None = None
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._start, name=f"start of {name}", daemon=True)
 
     def begin(self) -> None:
@@ -59,9 +60,10 @@ class SimulatedPart:
         return {"url": url, "connect": self.connect, "driver": self.driver, **frames_of(self.settings)}
 
     def connect(self, url: str = "") -> Client:
-        """A client of its service."""
+        """A client of its service. Both are started anew where one could not be started, or has ended."""
         from bluesky_streamdet.service.client import ServiceClient
 
+        self._revive()
         return ServiceClient(self.url)
 
     def close(self) -> None:
@@ -70,6 +72,16 @@ class SimulatedPart:
             self._thread.join()
         if self._running is not None:
             self._running.close()
+
+    def _revive(self) -> None:
+        with self._lock:
+            self._thread.join()
+            if self._running is not None and not self._running.ended:
+                return
+            self.close()
+            self._running = self._error = None
+            self.driver.forget()
+            self._start()
 
     def _start(self) -> None:
         folder = self._frames / self.name  # Of its own: services that share one must not have the same name.
@@ -97,6 +109,10 @@ class LateDriver:
     def disarm(self) -> None:
         if self._driver is not None:
             self._driver.disarm()
+
+    def forget(self) -> None:
+        """The detector is another one from now on."""
+        self._driver = None
 
     def _own(self) -> SimulatedDriver:
         if self._driver is None:

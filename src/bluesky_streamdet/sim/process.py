@@ -62,6 +62,11 @@ class SimulatorProcess:
         self.control = ready.control
         """Endpoint of its control port."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is no simulator any more."""
+        return self._process.poll() is not None
+
     def client(self, timeout: float = 10.0) -> SimulatedDetectorClient:
         """A new client of its control port."""
         return SimulatedDetectorClient(self.control, timeout)
