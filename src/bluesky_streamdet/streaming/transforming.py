@@ -10,12 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +26,7 @@ from bluesky_streamdet.codecs.codec import DTYPES, LARGEST_FRAME
 from bluesky_streamdet.core.errors import MalformedMessage, StreamdetError
 from bluesky_streamdet.core.events import STORABLE, Event, Frame, FrameFormat, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.chain import Bound, Chain, moved
+from bluesky_streamdet.streaming.crew import Crew
 from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.intake import Intake, Taken
 from bluesky_streamdet.streaming.messages import SourceReport, TransformReport
@@ -40,27 +38,23 @@ MOST_BYTES = 64 << 20
 """Of frames in work, encoded and decoded; one more frame than there are workers may always be."""
 STUCK = 30.0
 """Seconds without a finished frame after which the first in work is given up, so that those behind it come."""
-MOST_STUCK = 64
-"""Threads that have not come back, beyond which no others take their places."""
-CLOSING = 10.0
-"""Seconds that steps which run may take to end when all is closed."""
-
 Steps = list[Bound] | MalformedMessage
 """What is done to the frames of a series, or why it can't be."""
 
 
 class _Job:
-    """One frame in work. `result` is there once `done` is. begun: a thread has it. given_up: nobody waits for it."""
+    """One frame in work. `result` is there once `done` is. outcome: what a thread made of it, wanted or not."""
 
-    __slots__ = ("begun", "done", "frame", "given_up", "nbytes", "result", "seconds", "steps")
+    __slots__ = ("done", "frame", "nbytes", "outcome", "result", "seconds", "steps")
 
     def __init__(self, frame: Frame, steps: Steps) -> None:
         self.frame = frame
         self.steps = steps
         self.nbytes = payload_bytes(frame) + frame.format.nbytes
         self.result: Frame | MalformedMessage | None = None
+        self.outcome: Frame | MalformedMessage | None = None
         self.seconds = 0.0
-        self.begun = self.done = self.given_up = False
+        self.done = False
 
 
 class Transforming:
@@ -95,7 +89,8 @@ class Transforming:
         self._progress = 0.0
         self._frames = self._failed = 0
         self._seconds = 0.0
-        self._crew = _Crew(workers, context, self._encoding)
+        self._crew: Crew[_Job] = Crew(workers, context, self._work, "transforms")
+        self._crew_alone = (self._crew.socket,)
         self._sockets = (self._crew.socket, *source.sockets)
 
     # What a pipeline asks.
@@ -107,7 +102,7 @@ class Transforming:
     @property
     def sockets(self) -> Sequence[zmq.Socket[bytes]]:
         """While too much is in work, the detector's are not looked at."""
-        return self._crew.only if self._backlog else self._sockets
+        return self._crew_alone if self._backlog else self._sockets
 
     @property
     def patience(self) -> float:
@@ -125,7 +120,7 @@ class Transforming:
 
     def take(self, lane: int) -> Iterator[Taken]:
         """What is ready, and what has come at one input."""
-        self._crew.settle()
+        self._look()
         if self._in_work:
             yield from self._ready()
         if self._backlog:
@@ -270,8 +265,22 @@ class Transforming:
         """Whether it is time not to wait for the first one any more."""
         if self._clock() - self._progress < STUCK:
             return False
-        self._crew.give_up(job, MalformedMessage("frame not transformed in time", f"within {STUCK:g} s"))
+        if self._crew.give_up(job):
+            job.result, job.done = MalformedMessage("frame not transformed in time", f"within {STUCK:g} s"), True
+        else:
+            self._look()
         return True
+
+    def _work(self, job: _Job) -> None:
+        """In a thread. Whether anybody still wants what comes of it, the loop decides."""
+        begin = time.thread_time()
+        job.outcome = worked_on(job.frame, job.steps, self._encoding)
+        job.seconds = time.thread_time() - begin
+
+    def _look(self) -> None:
+        """See what is done."""
+        for job in self._crew.finished():
+            job.result, job.done = job.outcome, True
 
     def _settle(self, job: _Job) -> None:
         self._in_work -= 1
@@ -282,90 +291,6 @@ class Transforming:
             self._owed -= 1
         self._failed += isinstance(job.result, MalformedMessage)
         self._seconds += job.seconds
-
-
-class _Crew:
-    """Threads that work on frames, and a socket that tells when one is done."""
-
-    def __init__(self, size: int, context: zmq.Context[zmq.Socket[bytes]], encoding: str) -> None:
-        self.size = size
-        self._context = context
-        self._encoding = encoding
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
-        self._stuck = 0
-        self.socket = context.socket(zmq.PULL)
-        self.socket.linger = 0
-        self.socket.rcvhwm = 1
-        self._address = f"inproc://transforms-{id(self)}"
-        self.socket.bind(self._address)
-        self.only = (self.socket,)
-
-    def put(self, job: _Job) -> None:
-        if not self._threads:
-            for _ in range(self.size):
-                self._start()
-        self._jobs.put(job)
-
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"transforms {len(self._threads)}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def give_up(self, job: _Job, complaint: MalformedMessage) -> None:
-        """Let `complaint` be its result, and another thread take the place of one that is held up by it."""
-        with self._lock:
-            if job.done:
-                return
-            job.result, job.done, job.given_up = complaint, True, True
-            if job.begun and self._stuck < MOST_STUCK:
-                self._stuck += 1
-                self._start()
-
-    def settle(self) -> None:
-        """Take what the socket told; look at the jobs afterwards."""
-        with suppress(zmq.Again):
-            while self._threads:
-                self.socket.recv(zmq.NOBLOCK)
-
-    def close(self) -> None:
-        """End the threads; a step that runs is waited for, what has not begun is left."""
-        with suppress(queue.Empty):
-            while True:
-                self._jobs.get_nowait()
-        with self._lock:
-            threads = list(self._threads)
-        for _ in threads:
-            self._jobs.put(None)
-        deadline = time.monotonic() + CLOSING
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                log.warning("a transform has not ended within %g s; it is left behind", CLOSING)
-        self.socket.close()
-
-    def _run(self) -> None:
-        with self._context.socket(zmq.PUSH) as done:
-            done.linger = 0
-            done.sndhwm = 1
-            done.connect(self._address)
-            while (job := self._jobs.get()) is not None:
-                with self._lock:
-                    if job.given_up:
-                        continue
-                    job.begun = True
-                begin = time.thread_time()
-                result = worked_on(job.frame, job.steps, self._encoding)
-                with self._lock:
-                    if job.given_up:  # Another thread is in the place of this one.
-                        self._stuck -= 1
-                        self._threads.remove(threading.current_thread())
-                        return
-                    job.result, job.seconds, job.done = result, time.thread_time() - begin, True
-                # Where there is no room, the loop has not read of the last one yet; then it sees this one too.
-                with suppress(zmq.Again):
-                    done.send(b"", zmq.NOBLOCK)
 
 
 def worked_on(frame: Frame, steps: Steps, encoding: str) -> Frame | MalformedMessage:
