@@ -18,6 +18,7 @@ from ophyd_async.core import init_devices
 
 from bluesky_streamdet.callbacks.crystfel import CrystfelFrames
 from bluesky_streamdet.core.errors import AddressTaken
+from bluesky_streamdet.core.geometry import described
 from bluesky_streamdet.devices.asynchronous import StreamDetector as Asynchronous
 from bluesky_streamdet.devices.classic import StreamDetector as Classic
 from bluesky_streamdet.local import LocalBeamline
@@ -25,6 +26,8 @@ from bluesky_streamdet.plans import fly
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.picture import Pictures
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
+from bluesky_streamdet.streaming.peakconfig import PeaksConfig
+from bluesky_streamdet.transforms.peaks import PeakFinder
 from tests.scripted import Documents
 from tests.system.station import Process
 from tests.wire.streams import until
@@ -133,6 +136,33 @@ def test_a_scan_goes_to_workers_with_what_its_documents_say(RE: RunEngine, beaml
         assert one.headers["pump"] == event["data"]["pump"]
         assert one.headers["sample.name"] == "lysozyme"
         assert one.headers["scan_id"] == starts[0]["scan_id"]
+
+
+def test_peaks_of_a_crystal_come_with_its_stills(RE: RunEngine, beamline: LocalBeamline) -> None:
+    """The cell turns in the beam; what is found in the files that documents name is what workers get."""
+    eiger, documents = made("classic", beamline), Documents()
+    pictures = Pictures(SETTINGS.shape, SETTINGS.dtype, SETTINGS.encoding, SETTINGS.seed)
+    column, row = pictures.geometry.centre[1], pictures.geometry.centre[0]
+    limits = {"threshold": 10, "min_snr": 4, "beam": (column, row), "min_peaks": 3, "workers": 1}
+    reader = Reader((96, 128), ["frame_number", "series_id"], "beam_energy", "detector_distance", peaks=True)
+    with (
+        CrystfelFrames(ANY, photon_energy=9500, distance=80, peaks=limits) as frames,
+        Workers(frames.address, 2, reader) as workers,
+    ):
+        RE(fly([eiger], 20, exposure=0.005), [documents, frames])
+        until(lambda: len(workers.all) == 20, workers.check, "20 frames")
+        assert frames.wait(PATIENCE)
+        report = frames.report()
+
+    where = {"beam_center_x": column, "beam_center_y": row}
+    finder = PeakFinder(described(where, SETTINGS.shape, pixel=1.0).distances(), PeaksConfig(**limits).search)
+    expected = [finder.find(pictures.frame(one.number)) for one in workers.all]
+    for one, peaks in zip(workers.all, expected, strict=True):
+        assert one.peaks is not None
+        np.testing.assert_array_equal(one.peaks, np.stack(peaks[:3]))
+    assert sum(len(peaks.fs) for peaks in expected) > 20
+    assert report.peaks.frames == documents.of("stop")[0]["num_events"]["primary"] == 20
+    assert report.peaks.hits == sum(len(peaks.fs) >= 3 for peaks in expected)
 
 
 def test_an_address_that_is_taken_is_said_when_it_is_made(beamline: LocalBeamline) -> None:
