@@ -40,6 +40,7 @@ bench: .venv/dev ## measure the service against the limits of this machine
 	$(BIN)/python benchmarks/transforms.py
 	$(BIN)/python benchmarks/scans.py
 	$(BIN)/python benchmarks/crystfel.py
+	$(BIN)/python benchmarks/peaks.py
 
 docs: .venv/dev ## build the pages; a warning fails
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
