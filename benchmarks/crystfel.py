@@ -29,8 +29,8 @@ from rich.table import Table
 from bluesky_streamdet.codecs import crystfel
 from bluesky_streamdet.core.events import BSLZ4, RAW, Frame, FrameFormat, SeriesStart
 from bluesky_streamdet.streaming.buffers import Buffers
-from bluesky_streamdet.streaming.crystfel import Responder
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.transforms import pixels
 
 SIZES = {"1 Mpixel": (1024, 1024), "4 Mpixel": (2048, 2048)}

@@ -20,8 +20,8 @@ from rich.table import Table
 
 from bluesky_streamdet.core.geometry import described
 from bluesky_streamdet.sim.diffraction import Crystal, Geometry, background, suitable_cell
-from bluesky_streamdet.streaming.peakconfig import PeaksConfig
-from bluesky_streamdet.streaming.peakwork import PeakWorkers
+from bluesky_streamdet.streaming.crystfel.peakconfig import PeaksConfig
+from bluesky_streamdet.streaming.crystfel.peakwork import PeakWorkers
 from bluesky_streamdet.transforms.peaks import PeakFinder
 
 SHAPES = ((514, 1030), (1065, 1030), (2167, 2070))

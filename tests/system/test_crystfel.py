@@ -26,7 +26,7 @@ from bluesky_streamdet.plans import fly
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.picture import Pictures
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
-from bluesky_streamdet.streaming.peakconfig import PeaksConfig
+from bluesky_streamdet.streaming.crystfel.peakconfig import PeaksConfig
 from bluesky_streamdet.transforms.peaks import PeakFinder
 from tests.scripted import Documents
 from tests.system.station import Process

@@ -17,9 +17,9 @@ import zmq
 
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.core.events import BSLZ4, Frame, SeriesEnd, SeriesStart
-from bluesky_streamdet.streaming import crystfel_workers
-from bluesky_streamdet.streaming.crystfel import Responder
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel import workers as crystfel_workers
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.streaming.messages import START
 from tests.unit.streaming.frames import frame, picture
 from tests.wire.streams import LOOPBACK, until

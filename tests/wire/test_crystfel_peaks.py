@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesStart
 from bluesky_streamdet.core.geometry import described
-from bluesky_streamdet.streaming.crystfel import Responder
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.transforms.peaks import PeakFinder
 from tests.wire.streams import LOOPBACK, until
 from tests.wire.strict_client import Got, Reader, StrictClient

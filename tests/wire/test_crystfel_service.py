@@ -17,7 +17,7 @@ from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import for_row
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
 from bluesky_streamdet.streaming.messages import ArmRequest
 from tests.system.station import Process
 from tests.unit.streaming.frames import picture

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.geometry import described
-from bluesky_streamdet.streaming import peakwork
-from bluesky_streamdet.streaming.peakconfig import PeaksConfig
-from bluesky_streamdet.streaming.peakwork import PeakWorkers
+from bluesky_streamdet.streaming.crystfel import peakwork
+from bluesky_streamdet.streaming.crystfel.peakconfig import PeaksConfig
+from bluesky_streamdet.streaming.crystfel.peakwork import PeakWorkers
 from bluesky_streamdet.transforms.peaks import PeakFinder
 
 pytestmark = pytest.mark.wire

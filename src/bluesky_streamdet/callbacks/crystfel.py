@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.callbacks.frames import NOBODY, FrameDocuments, FrameRange, read_patiently
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesStart
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
-from bluesky_streamdet.streaming.crystfel_feed import Feed
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.feed import Feed
 from bluesky_streamdet.streaming.messages import START, CrystfelReport
 
 log = logging.getLogger(__name__)

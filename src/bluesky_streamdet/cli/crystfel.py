@@ -65,7 +65,7 @@ def serve(
     again; a second one ends at once. Taking a detector's stream takes its frames away from other receivers; the output
     of a service does not.
     """
-    from bluesky_streamdet.streaming.crystfel_serve import opened, run
+    from bluesky_streamdet.streaming.crystfel.serve import opened, run
 
     crystfel = {
         "address": address,

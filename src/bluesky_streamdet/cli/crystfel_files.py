@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+    from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
     from bluesky_streamdet.streaming.messages import CrystfelReport
 
 USUAL_URL = "http://127.0.0.1:8010"
@@ -45,7 +45,7 @@ def geometry(
     below another are panels, where the header says their places.
     """
     from bluesky_streamdet.core.geometry import described
-    from bluesky_streamdet.streaming.crystfel_geometry import MaskFile, geometry_file
+    from bluesky_streamdet.streaming.crystfel.geometry import MaskFile, geometry_file
 
     known = _of_service(source, endpoint) if source.startswith(("http://", "https://")) else _of_file(Path(source))
     settings = {name: value for name, value in (("format", form), ("type", pixels)) if value is not None}
@@ -83,7 +83,7 @@ def command(
     cell: Annotated[str | None, typer.Option(help="unit cell file")] = None,
 ) -> None:
     """Print the command line of indexamajig for a running service, with the options that it needs."""
-    from bluesky_streamdet.streaming.crystfel_command import HEADERS, command_line
+    from bluesky_streamdet.streaming.crystfel.command import HEADERS, command_line
 
     report = _report(url, endpoint)
     line = command_line(
@@ -121,7 +121,7 @@ def _of_service(url: str, name: str | None) -> _Known:
 
 
 def _of_file(path: Path) -> _Known:
-    from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+    from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
     from bluesky_streamdet.streaming.header import read_header
 
     return _Known(*read_header(path), CrystfelConfig())

@@ -12,7 +12,7 @@ from bluesky_streamdet.catalog import CODECS, OUTPUTS
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Limits
 from bluesky_streamdet.streaming.chain import Step
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
 from bluesky_streamdet.streaming.endpoints import Outputs, Section, SourceConfig
 from bluesky_streamdet.transforms import bslz4
 

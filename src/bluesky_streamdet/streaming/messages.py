@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bluesky_streamdet.core.events import FrameFormat
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
 from bluesky_streamdet.streaming.endpoints import OutputConfig, Outputs, SourceConfig
 
 START = "start_document"

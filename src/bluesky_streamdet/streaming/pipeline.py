@@ -23,7 +23,7 @@ from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
 from bluesky_streamdet.streaming.chain import Chain
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
-from bluesky_streamdet.streaming.crystfel import Responder
+from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
 from bluesky_streamdet.streaming.intake import Intake, StreamIntake
 from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport

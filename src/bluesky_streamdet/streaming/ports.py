@@ -23,7 +23,7 @@ LONGEST_BLOCK = 50
 
 
 class Sink(Protocol):
-    """What frames can be given to, as `Output` and `streaming.crystfel.Responder` can."""
+    """What frames can be given to, as `Output` and `streaming.crystfel.responder.Responder` can."""
 
     @property
     def blocked(self) -> bool: ...

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bluesky_streamdet.core.rules import State
-from bluesky_streamdet.streaming.crystfel import Responder
+from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.streaming.fanout import Output
 from bluesky_streamdet.streaming.messages import LedgerReport, Status
 from bluesky_streamdet.streaming.pipeline import Pipeline

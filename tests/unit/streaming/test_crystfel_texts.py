@@ -10,9 +10,9 @@ import pytest
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.geometry import DetectorGeometry, described
-from bluesky_streamdet.streaming.crystfel_command import command_line, reachable
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
-from bluesky_streamdet.streaming.crystfel_geometry import MaskFile, geometry_file
+from bluesky_streamdet.streaming.crystfel.command import command_line, reachable
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.geometry import MaskFile, geometry_file
 
 HEADER = {"x_pixel_size": 1e-4, "y_pixel_size": 1e-4, "beam_center_x": 2.0, "beam_center_y": 3.0,
           "distance": 0.08, "photon_energy": 9500.0}  # fmt: skip

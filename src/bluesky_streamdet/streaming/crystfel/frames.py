@@ -13,10 +13,10 @@ from bluesky_streamdet.codecs.crystfel import DISTANCE, ENERGY, EVENT, NUMBER, S
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.events import RAW, Frame, payload_bytes
 from bluesky_streamdet.streaming.buffers import Buffers
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
-from bluesky_streamdet.streaming.crystfel_image import file_image
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.image import file_image
+from bluesky_streamdet.streaming.crystfel.peakwork import PeakWorkers
 from bluesky_streamdet.streaming.messages import START
-from bluesky_streamdet.streaming.peakwork import PeakWorkers
 from bluesky_streamdet.transforms import pixels
 
 SMALL = 128 << 10

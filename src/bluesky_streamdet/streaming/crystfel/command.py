@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from bluesky_streamdet.codecs.crystfel import NUMBER, SERIES
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
-from bluesky_streamdet.streaming.crystfel_image import GROUP
-from bluesky_streamdet.streaming.peakconfig import PeaksConfig
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.image import GROUP
+from bluesky_streamdet.streaming.crystfel.peakconfig import PeaksConfig
 
 REQUEST = "next"
 """What workers ask for; the service does not mind what it is."""

@@ -13,8 +13,8 @@ from typing import Any
 import zmq
 
 from bluesky_streamdet.core.events import Frame, SeriesStart
-from bluesky_streamdet.streaming.crystfel import Responder
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.streaming.messages import CrystfelReport
 
 TURN = 0.25

@@ -1,7 +1,7 @@
 """Frames for CrystFEL's indexamajig, each to one of the workers that ask, or to all that listen.
 
 A `Responder` is a sink like the outputs of `streaming/fanout.py`, and has their interface. What waits, who has what
-and what became of it is kept by `core/handout.py`, the sockets are those of `streaming/crystfel_workers.py`; here
+and what became of it is kept by `core/handout.py`, the sockets are those of `streaming/crystfel/workers.py`; here
 frames are made into messages, by threads, as late as that costs no rate: of frames that are dropped, none is decoded.
 """
 
@@ -21,11 +21,11 @@ from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.geometry import said
 from bluesky_streamdet.core.handout import Given, Handout
 from bluesky_streamdet.streaming.crew import Crew
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
-from bluesky_streamdet.streaming.crystfel_frames import Item, Series
-from bluesky_streamdet.streaming.crystfel_workers import ALL, Asked, PublishPort, RequestPort
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.frames import Item, Series
+from bluesky_streamdet.streaming.crystfel.peakwork import PeakWorkers
+from bluesky_streamdet.streaming.crystfel.workers import ALL, Asked, PublishPort, RequestPort
 from bluesky_streamdet.streaming.messages import CrystfelReport, WorkerReport
-from bluesky_streamdet.streaming.peakwork import PeakWorkers
 from bluesky_streamdet.streaming.rate import Rate
 
 log = logging.getLogger(__name__)

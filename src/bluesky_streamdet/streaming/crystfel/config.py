@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from bluesky_streamdet.codecs.crystfel import FLAG, SHORT, PixelType
 from bluesky_streamdet.core.handout import Policy
+from bluesky_streamdet.streaming.crystfel.peakconfig import PeaksConfig
 from bluesky_streamdet.streaming.endpoints import Section, checked_address
-from bluesky_streamdet.streaming.peakconfig import PeaksConfig
 
 
 class CrystfelConfig(Section):

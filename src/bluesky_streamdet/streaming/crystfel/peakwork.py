@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.geometry import said
 from bluesky_streamdet.core.hits import HitRate
+from bluesky_streamdet.streaming.crystfel.peakconfig import PeaksConfig
+from bluesky_streamdet.streaming.crystfel.peakprocess import Answer, Look, SetUp, read, write
 from bluesky_streamdet.streaming.messages import PeaksReport
-from bluesky_streamdet.streaming.peakconfig import PeaksConfig
-from bluesky_streamdet.streaming.peakprocess import Answer, Look, SetUp, read, write
 from bluesky_streamdet.transforms.peaks import Peaks
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class _Worker:
     def _start(self) -> None:
         self._memory = os.memfd_create("peaks")
         self._process = subprocess.Popen(  # noqa: S603, our own module
-            [sys.executable, "-m", "bluesky_streamdet.streaming.peakprocess", str(self._memory)],
+            [sys.executable, "-m", "bluesky_streamdet.streaming.crystfel.peakprocess", str(self._memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(self._memory,),

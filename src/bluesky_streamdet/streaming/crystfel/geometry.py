@@ -21,8 +21,8 @@ import numpy as np
 from bluesky_streamdet.codecs.crystfel import DATA, DISTANCE, ENERGY, PEAKS
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.geometry import DetectorGeometry, Panel
-from bluesky_streamdet.streaming.crystfel_config import CrystfelConfig
-from bluesky_streamdet.streaming.crystfel_image import DATASET, GROUP
+from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
+from bluesky_streamdet.streaming.crystfel.image import DATASET, GROUP
 
 LARGEST_EXACT = 1 << 24
 """CrystFEL keeps pixels as floats of 32 bits; above this, not each integer is one."""
