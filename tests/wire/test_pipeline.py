@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.core.events import BSLZ4
@@ -140,10 +141,15 @@ def test_taken_and_impossible_addresses_are_named(rigs: Rigs) -> None:
     with pytest.raises(AddressTaken, match=taken):
         rigs(outputs=[{"address": taken}])
     for address in ("tcp://127.0.0.1", "tcp://127.0.0.1:port"):
-        with pytest.raises(ConfigError, match="Write it as tcp://HOST:PORT"):
+        with pytest.raises(ValidationError, match="write it as tcp://HOST:PORT"):
             rigs(senders=0, source={"endpoints": [address]})
-        with pytest.raises(ConfigError, match="Write it as tcp://HOST:PORT"):
+        with pytest.raises(ValidationError, match="write it as tcp://HOST:PORT"):
             rigs(outputs=[{"address": address}])
+    nowhere = "tcp://no-such-interface:5555"
+    with pytest.raises(ConfigError, match=f"Can't bind to '{nowhere}'"):
+        rigs(senders=0, source={"endpoints": [nowhere], "bind": True})
+    with pytest.raises(ConfigError, match=f"Can't bind to '{nowhere}'"):
+        rigs(outputs=[{"address": nowhere}])
 
 
 @pytest.mark.parametrize("codec", CODECS)
