@@ -97,22 +97,23 @@ class Rig:
         self.directory = directory
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.senders = [Sender(LOOPBACK, kind=kind, linger=0) for _ in range(senders)]  # type: ignore[arg-type]
-        self.config = DataPlaneConfig.model_validate(
-            {
-                "detector": "eiger",
-                "codec": codec,
-                "source": {
-                    "endpoints": [sender.address for sender in self.senders],
-                    "socket": "sub" if kind == "pub" else "pull",
-                },
-                "files": {"directory": directory, "flush_seconds": 0, **options.pop("files", {})},
-                "wait": {"gap_seconds": 0.2, "finish_seconds": 0.5, "settle_seconds": 0.1} | options.pop("wait", {}),
-                **options,
-            }
-        )
         self.changes = 0
         self._clients: list[Client] = []
         try:
+            self.config = DataPlaneConfig.model_validate(
+                {
+                    "detector": "eiger",
+                    "codec": codec,
+                    "source": {
+                        "endpoints": [sender.address for sender in self.senders],
+                        "socket": "sub" if kind == "pub" else "pull",
+                    },
+                    "files": {"directory": directory, "flush_seconds": 0, **options.pop("files", {})},
+                    "wait": {"gap_seconds": 0.2, "finish_seconds": 0.5, "settle_seconds": 0.1}
+                    | options.pop("wait", {}),
+                    **options,
+                }
+            )
             self.pipeline = Pipeline(self.config, self.context, clock, self._note_change)
         except BaseException:
             self._close()
