@@ -109,7 +109,8 @@ def test_any_metadata_becomes_headers_that_can_be_copied(metadata: dict[str, Any
     got = Reader(copy=list(headers)).read(bytes(message(np.ones((2, 2), "u2"), headers | NUMBER)))
 
     assert got.headers == pytest.approx(headers)
-    assert headers["nested.frame_number"] == 3
+    # Under its own name, or behind as many lines as set it apart from a name that it begins with.
+    assert 3 in [value for name, value in headers.items() if name.endswith("nested.frame_number")]
 
 
 def test_names_stay_where_they_can() -> None:
