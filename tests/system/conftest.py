@@ -1,4 +1,4 @@
-"""One Tiled server for all tests, and a catalog in it for each."""
+"""One Tiled server for all tests, and a catalog in it for each; and an Eiger to be steered."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from bluesky_streamdet.local import TiledProcess
+from tests.system.simulated_eiger import Tickit
 
 pytest.importorskip("tiled.server", reason="needs the extra 'demo'")
 
@@ -62,3 +63,13 @@ def writer(request: pytest.FixtureRequest, db: Any) -> Callable[[str, dict[str, 
     import importlib
 
     return importlib.import_module(request.param).TiledWriter(db, batch_size=1)
+
+
+@pytest.fixture(scope="module")
+def tickit(tickit_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tickit]:
+    simulator = Tickit(tickit_bin, tmp_path_factory.mktemp("tickit"))
+    try:
+        simulator.start()
+        yield simulator
+    finally:
+        simulator.stop()

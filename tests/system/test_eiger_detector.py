@@ -47,16 +47,6 @@ FACES = pytest.mark.parametrize("face", ["classic", "async"])
 STREAMS = pytest.mark.parametrize("stream", list(ROWS))
 
 
-@pytest.fixture(scope="module")
-def tickit(tickit_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tickit]:
-    simulator = Tickit(tickit_bin, tmp_path_factory.mktemp("tickit"))
-    try:
-        simulator.start()
-        yield simulator
-    finally:
-        simulator.stop()
-
-
 Serve = Callable[[Tickit, int], Process]
 
 

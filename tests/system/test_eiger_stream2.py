@@ -25,16 +25,6 @@ SUM = 82_120_283_837
 FRAMES = 6
 
 
-@pytest.fixture(scope="module")
-def tickit(tickit_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tickit]:
-    simulator = Tickit(tickit_bin, tmp_path_factory.mktemp("tickit"))
-    try:
-        simulator.start()
-        yield simulator
-    finally:
-        simulator.stop()
-
-
 @pytest.fixture
 def pipeline(tickit: Tickit, tmp_path: Path) -> Iterator[Pipeline]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

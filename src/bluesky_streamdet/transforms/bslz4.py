@@ -24,6 +24,8 @@ from bluesky_streamdet.core.events import BSLZ4, RAW
 HEADER = struct.Struct(">QI")
 LARGEST_BLOCK = 1 << 30
 """Bytes. Usual are 8192; beyond this, bitshuffle's own counter overflows."""
+MOST_BLOCKS = 1 << 20
+"""A frame of a GiB has 131,072 of the usual size. Many more would take seconds to count, which is the loop's time."""
 LZ4_AT_BEST = 255
 """No byte of LZ4 says more than so many bytes. What claims to is a bomb."""
 _block_size = struct.Struct(">I").unpack_from
@@ -41,7 +43,7 @@ def verify(blob: Buffer, nbytes: int, itemsize: int) -> None:
     total, block = HEADER.unpack_from(view)
     if total != nbytes:
         raise MalformedMessage("compressed blob of another size", f"it says {total} bytes, the header {nbytes}")
-    if not 0 < block <= LARGEST_BLOCK or block % (8 * itemsize):
+    if not 0 < block <= LARGEST_BLOCK or block % (8 * itemsize) or nbytes > MOST_BLOCKS * block:
         raise MalformedMessage("compressed blob with an impossible block size", f"{block}")
     if nbytes > LZ4_AT_BEST * size:
         raise MalformedMessage("compressed blob too short", f"{size} bytes cannot hold {nbytes}")

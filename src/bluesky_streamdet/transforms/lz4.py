@@ -19,14 +19,11 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.errors import MalformedMessage
+from bluesky_streamdet.transforms.bslz4 import HEADER, LZ4_AT_BEST, MOST_BLOCKS
 
-HEADER = struct.Struct(">QI")
 BLOCK = struct.Struct(">I")
 LARGEST_BLOCK = 1 << 30
 """Bytes; the filter's own default, and half of what LZ4 takes."""
-MOST_BLOCKS = 1 << 20
-LZ4_AT_BEST = 255
-"""No byte of LZ4 says more than so many bytes. What claims to is a bomb."""
 
 
 def verify(blob: Buffer, nbytes: int, itemsize: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from random import Random
 from typing import Any
 
@@ -118,3 +119,9 @@ def test_blocks_with_nonsense_in_them_are_refused_or_decoded_to_nonsense() -> No
         except MalformedMessage:
             refused += 1
     assert refused > 100
+
+
+def test_blocks_that_would_take_seconds_to_count_are_refused() -> None:
+    nbytes = 1 << 30
+    with pytest.raises(MalformedMessage, match="impossible block size"):
+        bslz4.verify(struct.pack(">QI", nbytes, 16) + bytes(5_000_000), nbytes, 2)
