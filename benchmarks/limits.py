@@ -15,7 +15,7 @@ import hdf5plugin
 import zmq
 from workloads import BANK, Workload
 
-from bluesky_streamdet.streaming.chunks import frames_per_chunk
+from bluesky_streamdet.streaming.files.chunks import frames_per_chunk
 
 HERE = Path(__file__).parent
 

@@ -20,7 +20,7 @@ import yaml
 from workloads import BANK, Workload
 
 from bluesky_streamdet.service.client import ServiceClient
-from bluesky_streamdet.streaming.messages import SeriesReport, Status
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")

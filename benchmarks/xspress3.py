@@ -28,8 +28,9 @@ from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import for_row
 from bluesky_streamdet.streaming.config import PlaneConfig
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.pipeline import Pipeline
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 from bluesky_streamdet.xspress3.config import SystemConfig, Xspress3Plane, for_system
 from bluesky_streamdet.xspress3.sdk import Xspress3
 from bluesky_streamdet.xspress3.streamer import Streamer

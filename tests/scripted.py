@@ -19,8 +19,8 @@ import numpy as np
 from bluesky_streamdet.core.errors import Busy, NoSuchSeries, ServiceUnreachable
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.messages import (
-    ArmRequest,
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import (
     DatasetReport,
     FrameReport,
     FrameTotal,

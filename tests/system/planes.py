@@ -15,7 +15,8 @@ from typing import Any
 import zmq
 
 from bluesky_streamdet.streaming.config import DataPlaneConfig
-from bluesky_streamdet.streaming.messages import Answer, Command, Request, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import Answer, Command, Request
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 COMMAND = [sys.executable, "-m", "bluesky_streamdet.streaming.process", "--link"]
 PATIENCE = 20.0

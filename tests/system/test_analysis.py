@@ -27,7 +27,7 @@ from bluesky_streamdet.devices.xspress3.classic import Xspress3Detector as Class
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 from bluesky_streamdet.devices.xspress3.maps import region_map
 from bluesky_streamdet.plans import energy_scan, fly, raster
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
 from tests.scripted import DTYPE, SHAPE, Documents, ScriptedService, detector
 
 pytestmark = [

@@ -30,8 +30,8 @@ from bluesky_streamdet.plans import fly
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.sim.picture import Pictures
 from bluesky_streamdet.sim.settings import SimulatorSettings
-from bluesky_streamdet.streaming.messages import Status
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.status import Status
 from tests.scripted import Documents
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]

@@ -13,10 +13,11 @@ import pytest
 
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.inspect import inspect
-from bluesky_streamdet.streaming.messages import Arm, ArmRequest, SeriesReport, SetParameters
-from bluesky_streamdet.streaming.reader import open_to_read, read_frames
+from bluesky_streamdet.streaming.files.inspect import inspect
+from bluesky_streamdet.streaming.files.reader import open_to_read, read_frames
+from bluesky_streamdet.streaming.messages import Arm, ArmRequest, SetParameters
 from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.status import SeriesReport
 from tests.system.planes import Plane, configuration
 from tests.unit.streaming.frames import pictures
 from tests.wire.streams import LOOPBACK, Stream

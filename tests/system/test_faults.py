@@ -16,20 +16,19 @@ import zmq
 
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.config import DataPlaneConfig
-from bluesky_streamdet.streaming.inspect import inspect
+from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.messages import (
     Abort,
     Arm,
     ArmRequest,
     GetFrame,
     Quit,
-    SeriesReport,
     SetLogLevel,
     SetParameters,
-    Status,
     Stop,
 )
 from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 from tests.system.planes import COMMAND, Plane, configuration, wait_for_end
 from tests.unit.streaming.frames import picture
 from tests.wire.streams import LOOPBACK, Client, Stream, holds

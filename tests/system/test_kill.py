@@ -20,9 +20,10 @@ from bluesky_streamdet.sim.client import SimulatedDetectorClient
 from bluesky_streamdet.sim.picture import Pictures
 from bluesky_streamdet.sim.process import SimulatorProcess
 from bluesky_streamdet.sim.settings import SimulatorSettings
-from bluesky_streamdet.streaming.inspect import inspect
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, Status
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.inspect import inspect
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 SHAPE = (64, 128)
 PATIENCE = 30.0

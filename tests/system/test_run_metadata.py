@@ -16,7 +16,7 @@ from bluesky import RunEngine
 
 from bluesky_streamdet.beamline import Beamline, BeamlineConfig
 from bluesky_streamdet.plans import fly
-from bluesky_streamdet.streaming.experiment import PLACE
+from bluesky_streamdet.streaming.files.experiment import PLACE
 from tests.scripted import Documents
 
 pytestmark = [

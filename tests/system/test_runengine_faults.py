@@ -29,7 +29,7 @@ from ophyd.sim import SynAxis
 
 from bluesky_streamdet.core.errors import Busy, StreamdetError
 from bluesky_streamdet.plans import burst_scan, fly, raster, tomography
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
 from tests.scripted import Documents
 from tests.system.breakable import MARGIN, Station, Xspress3Station
 

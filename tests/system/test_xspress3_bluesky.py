@@ -34,7 +34,7 @@ from bluesky_streamdet.devices.xspress3.driver import ServiceDriver
 from bluesky_streamdet.devices.xspress3.local import LocalXspress3
 from bluesky_streamdet.devices.xspress3.maps import region_map
 from bluesky_streamdet.plans import fly, raster
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
 from tests.scripted import Documents
 
 pytestmark = [

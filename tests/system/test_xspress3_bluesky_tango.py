@@ -17,7 +17,7 @@ from bluesky_streamdet.devices.stage import SimulatedStage
 from bluesky_streamdet.devices.xspress3.asynchronous import Xspress3Detector as Asynchronous
 from bluesky_streamdet.devices.xspress3.classic import Xspress3Detector as Classic
 from bluesky_streamdet.plans import fly, raster
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
 from tests.scripted import Documents
 from tests.system.tango_server import TangoServer, serving
 

@@ -20,7 +20,8 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import for_row
-from bluesky_streamdet.streaming.messages import ArmRequest, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import Status
 from tests.wire.test_service_serve import line_with
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]

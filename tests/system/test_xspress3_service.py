@@ -18,7 +18,8 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.predecessor import PidFile
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 from bluesky_streamdet.xspress3.config import Xspress3Config, for_system
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]

@@ -16,8 +16,8 @@ from bluesky_streamdet.codecs.stins import Encoder
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesEnd, SeriesStart
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import DetectorConfig
-from bluesky_streamdet.streaming.messages import Status
 from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.status import Status
 
 TIMEOUT = 20.0
 SHAPE = (16, 32)

@@ -18,11 +18,11 @@ from bluesky_streamdet.codecs.codec import Encoder, Message
 from bluesky_streamdet.core.events import SeriesEnd, SeriesStart
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.streaming.config import DataPlaneConfig
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.pipeline import Pipeline
-from bluesky_streamdet.streaming.reader import read_frames
 from bluesky_streamdet.streaming.report import StatusReporter
 from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import frame, pictures
 
 PATIENCE = 20.0

@@ -17,9 +17,9 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.streaming.config import FileConfig
-from bluesky_streamdet.streaming.inspect import inspect
+from bluesky_streamdet.streaming.files.inspect import inspect
+from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest
-from bluesky_streamdet.streaming.reader import read_frames
 from tests.unit.streaming.frames import pictures
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels
 from tests.wire.streams import Rig, Stream, balanced, numbers_of, rows_of

@@ -15,9 +15,9 @@ from bluesky_streamdet.catalog import CODECS, DETECTORS
 from bluesky_streamdet.core.events import Frame
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.sim.commands import Arm
+from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.pipeline import Pipeline
-from bluesky_streamdet.streaming.reader import read_frames
 from bluesky_streamdet.transforms.pixels import decode
 from tests.wire.simulated import FRAMES, SHAPE, received, sent
 from tests.wire.streams import until

@@ -18,10 +18,11 @@ from bluesky_streamdet.codecs.codec import Encoder, Message
 from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.pipeline import Pipeline
 from bluesky_streamdet.streaming.report import StatusReporter
 from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.status import SeriesReport
 from tests.unit.streaming.frames import frame, picture
 from tests.wire.simulated import config_of
 from tests.wire.streams import balanced, numbers_of, rows_of, until

@@ -30,7 +30,7 @@ from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.compat.detectors_yaml import CLASSES, PIPELINES
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
-from bluesky_streamdet.streaming.inspect import inspect
+from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.transforms.pixels import decode
 from tests.wire.repeating import free_ports
 from tests.wire.service_parts import TIMEOUT

@@ -14,7 +14,7 @@ from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.inspect import inspect
+from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.sender import Sender
 from tests.wire.streams import LOOPBACK, Clock, Rig, Stream, balanced, holds
 

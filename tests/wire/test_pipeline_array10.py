@@ -19,9 +19,10 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.status import SeriesReport
 from tests.conftest import Recordings
 from tests.wire.service_parts import TIMEOUT
 from tests.wire.streams import Client, Clock, Rig, balanced, numbers_of, rows_of

@@ -18,8 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.inspect import inspect
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
+from bluesky_streamdet.streaming.files.inspect import inspect
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import SeriesReport
 from tests.conftest import Recordings
 from tests.wire.streams import Clock, Rig, balanced, frame_numbers
 

@@ -12,7 +12,7 @@ import pytest
 from bluesky_streamdet.core.errors import Busy, FileTaken, PathRefused
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.inspect import inspect
+from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.messages import ArmRequest
 from tests.wire.streams import Clock, Rig, Stream, balanced, holds
 

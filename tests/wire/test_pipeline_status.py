@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bluesky_streamdet.core.rules import State
-from bluesky_streamdet.streaming.messages import ArmRequest, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import Status
 from tests.wire.streams import Clock, Rig, Stream
 
 Rigs = Callable[..., Rig]

@@ -21,8 +21,9 @@ from bluesky_streamdet.codecs.xspress3_pickled import LOST
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.endpoints import OutputConfig
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.recordfile import read_recording
+from bluesky_streamdet.streaming.status import SeriesReport
 from bluesky_streamdet.transforms import pixels
 from bluesky_streamdet.transforms.deadtime import event_width_correction
 from tests.conftest import Recordings

@@ -24,10 +24,11 @@ from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import DetectorConfig, for_row
 from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
-from bluesky_streamdet.streaming.messages import ArmRequest, OutputReport
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.recordfile import read_recording
 from bluesky_streamdet.streaming.sender import Sender
+from bluesky_streamdet.streaming.status import OutputReport
 from tests.conftest import Recordings
 from tests.wire.repeating import PATIENCE, Camera, clients, connected, free_ports, numbers, repeating
 from tests.wire.streams import LOOPBACK, until

@@ -34,8 +34,9 @@ from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import ConfigError
 from bluesky_streamdet.service.server import Service
-from bluesky_streamdet.streaming.messages import START, ArmRequest, Status
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.messages import START, ArmRequest
+from bluesky_streamdet.streaming.status import Status
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels
 
 pytestmark = pytest.mark.wire

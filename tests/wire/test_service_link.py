@@ -10,8 +10,9 @@ import zmq
 
 from bluesky_streamdet.core.errors import Busy, DeadlineExceeded, MalformedMessage, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.streaming.link import KEPT_ANSWERS, QUEUE, ControlEnd, DataEnd
-from bluesky_streamdet.streaming.messages import Abort, Answer, GetFrame, Problem, Request, Status, Stop
+from bluesky_streamdet.streaming.messages import Abort, Answer, GetFrame, Request, Stop
 from bluesky_streamdet.streaming.problems import error_of, problem_of
+from bluesky_streamdet.streaming.status import Problem, Status
 
 pytestmark = pytest.mark.wire
 

@@ -18,8 +18,9 @@ from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.service.predecessor import PidFile
-from bluesky_streamdet.streaming.messages import ArmRequest, Status
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import Status
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, process_ended
 
 pytestmark = pytest.mark.wire

@@ -19,8 +19,9 @@ from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.dataplane import DataPlaneDied, NotRunning
 from bluesky_streamdet.service.predecessor import PidFile
 from bluesky_streamdet.service.supervisor import Supervisor
-from bluesky_streamdet.streaming.messages import ArmRequest, GetFrame, Status, Stop
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.messages import ArmRequest, GetFrame, Stop
+from bluesky_streamdet.streaming.status import Status
 from tests.wire.service_parts import Detector, config_for, until
 
 pytestmark = pytest.mark.wire

@@ -11,10 +11,10 @@ import xarray as xr
 from bluesky_streamdet.analysis.axes import RECEIVED, moments, owner
 from bluesky_streamdet.analysis.runs import opened
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.streaming.inspect import FileReport, inspect
-from bluesky_streamdet.streaming.messages import LedgerReport
-from bluesky_streamdet.streaming.nexus import detector_group
-from bluesky_streamdet.streaming.reader import local_path, read_frames
+from bluesky_streamdet.streaming.files.inspect import FileReport, inspect
+from bluesky_streamdet.streaming.files.nexus import detector_group
+from bluesky_streamdet.streaming.files.reader import local_path, read_frames
+from bluesky_streamdet.streaming.status import LedgerReport
 
 UNWRITTEN = -1
 

@@ -16,7 +16,8 @@ from bluesky_streamdet.callbacks.frames import NOBODY, FrameDocuments, FrameRang
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesStart
 from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
 from bluesky_streamdet.streaming.crystfel.feed import Feed
-from bluesky_streamdet.streaming.messages import START, CrystfelReport
+from bluesky_streamdet.streaming.messages import START
+from bluesky_streamdet.streaming.status import CrystfelReport
 
 log = logging.getLogger(__name__)
 

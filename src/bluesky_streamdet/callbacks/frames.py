@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.callbacks.served import ServedFrames
 from bluesky_streamdet.documents import DATA, HDF5
-from bluesky_streamdet.streaming.reader import local_path, read_frames
+from bluesky_streamdet.streaming.files.reader import local_path, read_frames
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from bluesky_streamdet.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from bluesky_streamdet.streaming.config import DataPlaneConfig
-    from bluesky_streamdet.streaming.messages import CrystfelReport
+    from bluesky_streamdet.streaming.status import CrystfelReport
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
-    from bluesky_streamdet.streaming.messages import CrystfelReport
+    from bluesky_streamdet.streaming.status import CrystfelReport
 
 USUAL_URL = "http://127.0.0.1:8010"
 

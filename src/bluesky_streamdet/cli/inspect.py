@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from bluesky_streamdet.streaming.inspect import FileReport
-    from bluesky_streamdet.streaming.messages import LedgerReport
+    from bluesky_streamdet.streaming.files.inspect import FileReport
+    from bluesky_streamdet.streaming.status import LedgerReport
 
 
 def inspect(
@@ -19,7 +19,7 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
 ) -> None:
     """Print the ledger, the layout and a verdict; exit 1 when a series in the file is not complete."""
-    from bluesky_streamdet.streaming.inspect import inspect as read
+    from bluesky_streamdet.streaming.files.inspect import inspect as read
 
     report = read(file)
     if json:

@@ -24,7 +24,7 @@ from bluesky_streamdet.plans import fly
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.sim.picture import Pictures
 from bluesky_streamdet.sim.settings import SimulatorSettings
-from bluesky_streamdet.streaming.messages import SeriesReport
+from bluesky_streamdet.streaming.status import SeriesReport
 from bluesky_streamdet.transforms.masks import masked
 
 SHAPE = (514, 1030)

@@ -30,7 +30,8 @@ from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.waiting import FrameWait
 from bluesky_streamdet.devices.watch import Client, PendingFrames, SeriesWatch
 from bluesky_streamdet.documents import FrameLayout, Named, ResourceDocuments
-from bluesky_streamdet.streaming.messages import START, ArmRequest, DatasetReport, LatestFrame, SeriesReport
+from bluesky_streamdet.streaming.messages import START, ArmRequest
+from bluesky_streamdet.streaming.status import DatasetReport, LatestFrame, SeriesReport
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from bluesky_streamdet.core.errors import Busy
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.watch import Client
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 log = logging.getLogger(__name__)
 

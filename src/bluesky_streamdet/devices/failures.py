@@ -10,7 +10,7 @@ from bluesky_streamdet.core.errors import (
     ServiceUnreachable,
     StreamdetError,
 )
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 
 def frames_lost(report: SeriesReport, asked: int) -> FramesLost:

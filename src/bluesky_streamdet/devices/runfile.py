@@ -20,7 +20,7 @@ from bluesky_streamdet.documents import (
     StreamDocuments,
     reader_path,
 )
-from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
+from bluesky_streamdet.streaming.status import DatasetReport, SeriesReport
 
 
 @dataclass(slots=True)

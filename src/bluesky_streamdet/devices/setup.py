@@ -11,7 +11,7 @@ from bluesky_streamdet.devices.drivers import DetectorDriver, ExternalDriver, Si
 from bluesky_streamdet.devices.paths import PathProvider, StaticPaths
 from bluesky_streamdet.devices.watch import Client
 from bluesky_streamdet.documents import COLUMNS, AssetDocs
-from bluesky_streamdet.streaming.messages import DatasetReport
+from bluesky_streamdet.streaming.status import DatasetReport
 
 DEFAULT_URL = "http://127.0.0.1:8010"
 DEFAULT_MARGIN = 10.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.devices import failures
-from bluesky_streamdet.streaming.messages import SeriesReport
+from bluesky_streamdet.streaming.status import SeriesReport
 
 
 class FrameWait:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from bluesky_streamdet.core.errors import NoSuchSeries, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.devices import failures
 from bluesky_streamdet.devices.waiting import FrameWait
-from bluesky_streamdet.streaming.messages import ArmRequest, FrameTotal, LatestFrame, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import FrameTotal, LatestFrame, SeriesReport, Status
 
 
 class Client(Protocol):

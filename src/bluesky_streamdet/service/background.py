@@ -20,8 +20,8 @@ from typing import TextIO
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.service.config import DetectorConfig, ServedDetector
 from bluesky_streamdet.service.server import Service
-from bluesky_streamdet.streaming.messages import Problem
 from bluesky_streamdet.streaming.problems import error_of, problem_of
+from bluesky_streamdet.streaming.status import Problem
 
 
 class ServiceProcess:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from bluesky_streamdet.streaming.messages import Status
+from bluesky_streamdet.streaming.status import Status
 
 HEARTBEAT = 1.0
 """Seconds after which also what is no news is announced, so that clients know that the service lives."""

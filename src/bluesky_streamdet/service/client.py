@@ -25,8 +25,9 @@ from bluesky_streamdet.core.errors import DeadlineExceeded, RequestRefused, Serv
 from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.events import StatusFeed
 from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
-from bluesky_streamdet.streaming.messages import (
-    ArmRequest,
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.problems import error_of
+from bluesky_streamdet.streaming.status import (
     FrameReport,
     FrameTotal,
     LatestFrame,
@@ -36,7 +37,6 @@ from bluesky_streamdet.streaming.messages import (
     Status,
     values_of,
 )
-from bluesky_streamdet.streaming.problems import error_of
 
 HARDWARE = 35.0
 """Seconds that an instruction to the hardware may take; the service itself gives up before."""

@@ -12,7 +12,7 @@ from typing import TextIO
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import ServedDetector
 from bluesky_streamdet.service.server import Service
-from bluesky_streamdet.streaming.messages import SeriesReport, Status
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 log = logging.getLogger(__name__)
 

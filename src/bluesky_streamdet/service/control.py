@@ -19,18 +19,16 @@ from bluesky_streamdet.streaming.messages import (
     Abort,
     Arm,
     ArmRequest,
-    FrameReport,
     GetFrame,
     Instruct,
-    OutputState,
     Pause,
-    SeriesReport,
     SetLogLevel,
     SetOutputs,
     SetParameters,
     SetSource,
     Stop,
 )
+from bluesky_streamdet.streaming.status import FrameReport, OutputState, SeriesReport
 
 log = logging.getLogger(__name__)
 

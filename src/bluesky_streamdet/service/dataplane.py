@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from bluesky_streamdet.core.errors import DeadlineExceeded, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.streaming.config import PlaneConfig
 from bluesky_streamdet.streaming.link import ControlEnd
-from bluesky_streamdet.streaming.messages import Answer, Command, Quit, Status
+from bluesky_streamdet.streaming.messages import Answer, Command, Quit
 from bluesky_streamdet.streaming.problems import error_of
+from bluesky_streamdet.streaming.status import Status
 
 log = logging.getLogger(__name__)
 

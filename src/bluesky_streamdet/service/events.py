@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from bluesky_streamdet.streaming.messages import Status
+from bluesky_streamdet.streaming.status import Status
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bluesky_streamdet.core.events import Frame, FrameFormat
 from bluesky_streamdet.service.picture import as_png
 from bluesky_streamdet.service.problems import Refusal
-from bluesky_streamdet.streaming.messages import FrameReport, FrameTotal, values_of
+from bluesky_streamdet.streaming.status import FrameReport, FrameTotal, values_of
 from bluesky_streamdet.transforms import pixels
 from bluesky_streamdet.transforms.masks import counts
 

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.service.records import tally
 from bluesky_streamdet.service.supervisor import Supervisor
-from bluesky_streamdet.streaming.messages import CrystfelReport, OutputReport, SourceReport, Status
+from bluesky_streamdet.streaming.status import CrystfelReport, OutputReport, SourceReport, Status
 
 PREFIX = "streamdet_"
 

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from bluesky_streamdet.core import errors
 from bluesky_streamdet.service.wording import in_words
-from bluesky_streamdet.streaming.messages import Problem
 from bluesky_streamdet.streaming.problems import problem_of
+from bluesky_streamdet.streaming.status import Problem
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ LOST = "not written when the data plane died"
 
 
 class OnDisk(Protocol):
-    """What a file says of itself; `streaming.inspect.FileReport` does."""
+    """What a file says of itself; `streaming.files.inspect.FileReport` does."""
 
     @property
     def series(self) -> str: ...

@@ -18,7 +18,8 @@ from bluesky_streamdet.service.gate import PROTOCOL
 from bluesky_streamdet.service.problems import ErrorBody
 from bluesky_streamdet.service.serieslog import SeriesLog
 from bluesky_streamdet.streaming.endpoints import OutputConfig, Outputs, SourceConfig
-from bluesky_streamdet.streaming.messages import ArmRequest, FrameTotal, OutputState, SeriesReport, Status, Stop
+from bluesky_streamdet.streaming.messages import ArmRequest, Stop
+from bluesky_streamdet.streaming.status import FrameTotal, OutputState, SeriesReport, Status
 
 
 def _control(connection: HTTPConnection) -> Control:

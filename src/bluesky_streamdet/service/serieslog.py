@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bluesky_streamdet.core.errors import NoSuchSeries, StreamdetError
 from bluesky_streamdet.service.records import OnDisk, SeriesRecords, interrupted, tally
-from bluesky_streamdet.streaming.messages import SeriesReport
+from bluesky_streamdet.streaming.status import SeriesReport
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ Describe = Callable[[Path], OnDisk]
 def describe(path: Path) -> OnDisk:
     """What a file of ours holds. Raises `StreamdetError`."""
     # Imported when needed, as HDF5 is of no other use to the control plane.
-    from bluesky_streamdet.streaming.inspect import inspect
+    from bluesky_streamdet.streaming.files.inspect import inspect
 
     return inspect(path)
 

@@ -18,7 +18,8 @@ from bluesky_streamdet.service.config import ServedDetector
 from bluesky_streamdet.service.dataplane import DataPlaneProcess, NotRunning, command_of
 from bluesky_streamdet.service.predecessor import PidFile
 from bluesky_streamdet.service.serieslog import Describe, SeriesLog, describe
-from bluesky_streamdet.streaming.messages import Answer, Command, Status
+from bluesky_streamdet.streaming.messages import Answer, Command
+from bluesky_streamdet.streaming.status import Status
 
 log = logging.getLogger(__name__)
 

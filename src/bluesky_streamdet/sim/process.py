@@ -19,8 +19,8 @@ import msgspec
 from bluesky_streamdet.core.errors import DeadlineExceeded, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.sim.client import SimulatedDetectorClient
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
-from bluesky_streamdet.streaming.messages import Problem
 from bluesky_streamdet.streaming.problems import error_of, problem_of
+from bluesky_streamdet.streaming.status import Problem
 
 STARTING = 30.0
 """Seconds that a simulator may take to make its pictures."""

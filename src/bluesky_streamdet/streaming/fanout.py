@@ -22,9 +22,9 @@ from bluesky_streamdet.codecs.codec import Encoder, Message
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
 from bluesky_streamdet.streaming.clients import Clients
 from bluesky_streamdet.streaming.endpoints import OutputConfig
-from bluesky_streamdet.streaming.messages import OutputReport
 from bluesky_streamdet.streaming.rate import Rate
 from bluesky_streamdet.streaming.source import address_of, open_socket
+from bluesky_streamdet.streaming.status import OutputReport
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_streamdet.core.geometry import SAID
-from bluesky_streamdet.streaming import nexus
-from bluesky_streamdet.streaming.inspect import FileReport, NotOurFile, inspect
-from bluesky_streamdet.streaming.reader import open_to_read
+from bluesky_streamdet.streaming.files import nexus
+from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect
+from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.transforms.masks import masked
 
 

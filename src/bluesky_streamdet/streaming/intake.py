@@ -19,8 +19,8 @@ from bluesky_streamdet.core.assemble import Assembler
 from bluesky_streamdet.core.errors import MalformedMessage, RequestRefused
 from bluesky_streamdet.core.events import Event
 from bluesky_streamdet.streaming.endpoints import SourceConfig
-from bluesky_streamdet.streaming.messages import SourceReport, TransformReport
 from bluesky_streamdet.streaming.source import Source
+from bluesky_streamdet.streaming.status import SourceReport, TransformReport
 
 BATCH = 64
 BATCH_BYTES = 16 << 20

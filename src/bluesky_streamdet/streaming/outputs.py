@@ -30,8 +30,8 @@ from bluesky_streamdet.core.errors import ConfigError, DeadlineExceeded
 from bluesky_streamdet.core.events import RAW, Frame, FrameFormat, SeriesEnd, SeriesStart
 from bluesky_streamdet.streaming.endpoints import OutputConfig
 from bluesky_streamdet.streaming.endpoints import Outputs as Configs
-from bluesky_streamdet.streaming.messages import OutputReport
 from bluesky_streamdet.streaming.ports import Ports
+from bluesky_streamdet.streaming.status import OutputReport
 
 REST = 1.0
 """Seconds in which clients may take what waits for them when all is closed."""

@@ -25,11 +25,12 @@ from bluesky_streamdet.streaming.chain import Chain
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
 from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
+from bluesky_streamdet.streaming.files.targets import Targets, new_id
 from bluesky_streamdet.streaming.intake import Intake, StreamIntake
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.monitor import Monitor
 from bluesky_streamdet.streaming.ports import Ports, Sink
-from bluesky_streamdet.streaming.targets import Targets, new_id
+from bluesky_streamdet.streaming.status import SeriesReport
 from bluesky_streamdet.streaming.transforming import Transforming
 from bluesky_streamdet.streaming.writer import SeriesWriter
 

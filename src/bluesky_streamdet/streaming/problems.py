@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bluesky_streamdet.core.errors import BY_CODE, StreamdetError
-from bluesky_streamdet.streaming.messages import Problem
+from bluesky_streamdet.streaming.status import Problem
 
 
 def problem_of(error: StreamdetError) -> Problem:

@@ -24,7 +24,6 @@ from bluesky_streamdet.streaming.messages import (
     Abort,
     Answer,
     Arm,
-    FrameReport,
     GetFrame,
     Instruct,
     Pause,
@@ -35,11 +34,11 @@ from bluesky_streamdet.streaming.messages import (
     SetParameters,
     SetSource,
     Stop,
-    scalars_of,
 )
 from bluesky_streamdet.streaming.pipeline import OpenIntake, Pipeline, open_stream
 from bluesky_streamdet.streaming.problems import problem_of
 from bluesky_streamdet.streaming.report import StatusReporter
+from bluesky_streamdet.streaming.status import FrameReport, scalars_of
 
 log = logging.getLogger(__name__)
 

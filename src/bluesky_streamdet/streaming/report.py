@@ -11,8 +11,8 @@ from pathlib import Path
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.streaming.crystfel.responder import Responder
 from bluesky_streamdet.streaming.fanout import Output
-from bluesky_streamdet.streaming.messages import LedgerReport, Status
 from bluesky_streamdet.streaming.pipeline import Pipeline
+from bluesky_streamdet.streaming.status import LedgerReport, Status
 
 RATE_WINDOW = 1.0
 """Seconds over which rates are taken."""

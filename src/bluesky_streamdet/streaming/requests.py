@@ -16,9 +16,9 @@ import zmq
 from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, MalformedMessage, ServiceUnreachable, StreamdetError
-from bluesky_streamdet.streaming.messages import Problem
 from bluesky_streamdet.streaming.problems import error_of, problem_of
 from bluesky_streamdet.streaming.source import address_of, open_socket
+from bluesky_streamdet.streaming.status import Problem
 
 LARGEST = 1 << 20
 """Bytes of a question or an answer; who sends more is disconnected."""

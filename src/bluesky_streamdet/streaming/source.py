@@ -10,7 +10,7 @@ from zmq.utils.monitor import recv_monitor_message
 from bluesky_streamdet.codecs.codec import LARGEST_FRAME
 from bluesky_streamdet.core.errors import AddressTaken, ConfigError
 from bluesky_streamdet.streaming.endpoints import SourceConfig
-from bluesky_streamdet.streaming.messages import SourceReport
+from bluesky_streamdet.streaming.status import SourceReport
 
 LARGEST_MESSAGE = LARGEST_FRAME + (1 << 20)
 LARGEST_COPIED = 64 << 10

@@ -29,7 +29,7 @@ from bluesky_streamdet.streaming.chain import Bound, Chain, moved
 from bluesky_streamdet.streaming.crew import Crew
 from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.intake import Intake, Taken
-from bluesky_streamdet.streaming.messages import SourceReport, TransformReport
+from bluesky_streamdet.streaming.status import SourceReport, TransformReport
 from bluesky_streamdet.transforms import bslz4, pixels
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from typing import Any
 from bluesky_streamdet.core.errors import StreamdetError, WriteFailed
 from bluesky_streamdet.core.events import Frame, SeriesStart
 from bluesky_streamdet.core.series import Outcome, Series
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.journal import append_journal
-from bluesky_streamdet.streaming.messages import ArmRequest, LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.journal import append_journal
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 log = logging.getLogger(__name__)
 

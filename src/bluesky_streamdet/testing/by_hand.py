@@ -27,7 +27,7 @@ import numpy as np
 import yaml
 
 from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
-from bluesky_streamdet.streaming.messages import scalars_of, values_of
+from bluesky_streamdet.streaming.status import scalars_of, values_of
 from bluesky_streamdet.transforms import pixels
 
 KINDS = {SeriesStart: "start", Frame: "frame", SeriesEnd: "end"}

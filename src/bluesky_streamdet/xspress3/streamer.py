@@ -16,7 +16,7 @@ from bluesky_streamdet.core.errors import Busy, ConfigError, HardwareFailed, Req
 from bluesky_streamdet.core.events import Event, SeriesEnd, SeriesStart
 from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.intake import Taken
-from bluesky_streamdet.streaming.messages import SourceReport
+from bluesky_streamdet.streaming.status import SourceReport
 from bluesky_streamdet.xspress3 import instructions
 from bluesky_streamdet.xspress3.config import Xspress3Plane
 from bluesky_streamdet.xspress3.recent import Recent

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bluesky_streamdet.streaming.messages import LatestFrame
+from bluesky_streamdet.streaming.status import LatestFrame
 from bluesky_streamdet.xspress3 import tango_readback as readback
 from bluesky_streamdet.xspress3.constants import BINS_PER_MCA, MAX_CHANNELS, MAX_DEBOUNCE, MAX_ROI
 from bluesky_streamdet.xspress3.tango_state import View

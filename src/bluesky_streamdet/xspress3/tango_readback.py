@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bluesky_streamdet.core.errors import RequestRefused
-from bluesky_streamdet.streaming.messages import LatestFrame
+from bluesky_streamdet.streaming.status import LatestFrame
 from bluesky_streamdet.xspress3.tango_state import View
 
 FACTOR = "dead_time_correction"

@@ -25,7 +25,8 @@ from bluesky_streamdet.core.errors import (
     StreamdetError,
 )
 from bluesky_streamdet.core.rules import State
-from bluesky_streamdet.streaming.messages import ArmRequest, LatestFrame, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import LatestFrame, SeriesReport, Status
 from bluesky_streamdet.xspress3.tango_settings import Settings
 from bluesky_streamdet.xspress3.tango_state import View
 

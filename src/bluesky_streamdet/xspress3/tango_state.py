@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.messages import SeriesReport, Status
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 ACQUIRING = ("armed", "running", "finishing")
 """States of the hardware in which frames may still come."""

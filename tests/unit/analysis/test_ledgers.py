@@ -14,10 +14,10 @@ from bluesky_streamdet.analysis.runs import referred
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.ledger import Ledger
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.inspect import NotOurFile, inspect
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
-from bluesky_streamdet.streaming.reader import local_path
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
+from bluesky_streamdet.streaming.files.reader import local_path
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.analysis.catalog import CatalogRun, CatalogStream, Remote
 from tests.unit.streaming.spectra import spectra
 from tests.unit.streaming.test_hdf5 import STARTED, report

@@ -13,7 +13,8 @@ from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.devices.arming import arm, status_of
 from bluesky_streamdet.devices.drivers import ExternalDriver
 from bluesky_streamdet.devices.setup import Setup
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 IDLE = Status(detector="det")
 

@@ -15,7 +15,7 @@ from bluesky_streamdet.core.errors import DeadlineExceeded, FramesLost, RequestR
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.devices import failures
 from bluesky_streamdet.plans import fly
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.scripted import DTYPE, SHAPE, Documents, ScriptedClient, ScriptedService, detector
 
 pytestmark = pytest.mark.allow_error_log

@@ -9,7 +9,7 @@ import pytest
 from bluesky_streamdet.core.errors import DeadlineExceeded, FramesLost
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.devices.waiting import FrameWait
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 
 def report(written: int = 0, outcome: Outcome | None = None, reason: str = "", **ledger: Any) -> SeriesReport:

@@ -13,18 +13,8 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import DetectorConfig, for_row
 from bluesky_streamdet.service.serieslog import SeriesLog
-from bluesky_streamdet.streaming.messages import (
-    Abort,
-    Answer,
-    Arm,
-    Command,
-    FrameReport,
-    GetFrame,
-    LedgerReport,
-    SeriesReport,
-    Status,
-    Stop,
-)
+from bluesky_streamdet.streaming.messages import Abort, Answer, Arm, Command, GetFrame, Stop
+from bluesky_streamdet.streaming.status import FrameReport, LedgerReport, SeriesReport, Status
 
 PIXELS = np.arange(12, dtype="<u2").reshape(3, 4)
 

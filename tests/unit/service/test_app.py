@@ -13,16 +13,8 @@ from bluesky_streamdet.core import errors
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.dataplane import NotRunning
-from bluesky_streamdet.streaming.messages import (
-    Abort,
-    Arm,
-    ArmRequest,
-    GetFrame,
-    SetLogLevel,
-    SetParameters,
-    Status,
-    Stop,
-)
+from bluesky_streamdet.streaming.messages import Abort, Arm, ArmRequest, GetFrame, SetLogLevel, SetParameters, Stop
+from bluesky_streamdet.streaming.status import Status
 from bluesky_streamdet.transforms.pixels import downsample
 from tests.unit.service.fakes import PIXELS, FakeSupervisor, running
 

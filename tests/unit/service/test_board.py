@@ -4,7 +4,7 @@ import asyncio
 
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.service.board import HEARTBEAT, StatusBoard
-from bluesky_streamdet.streaming.messages import Status
+from bluesky_streamdet.streaming.status import Status
 
 
 class Clock:

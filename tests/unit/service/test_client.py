@@ -7,7 +7,7 @@ from bluesky_streamdet.core.errors import ServiceUnreachable
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.client import ServiceClient, _plain, explain
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport, Status
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport, Status
 from tests.unit.service.fakes import running
 
 NOBODY = "http://127.0.0.1:1"

@@ -7,7 +7,7 @@ import pytest
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.console import CLEAR, Reporter
-from bluesky_streamdet.streaming.messages import LedgerReport, SourceReport, Status
+from bluesky_streamdet.streaming.status import LedgerReport, SourceReport, Status
 from tests.unit.service.fakes import running
 
 IDLE = Status(detector="eiger")

@@ -6,8 +6,9 @@ import httpx
 
 from bluesky_streamdet.core.errors import AddressTaken
 from bluesky_streamdet.streaming.endpoints import OutputConfig
-from bluesky_streamdet.streaming.messages import OutputReport, Pause, SetOutputs
+from bluesky_streamdet.streaming.messages import Pause, SetOutputs
 from bluesky_streamdet.streaming.sending import SendConfig
+from bluesky_streamdet.streaming.status import OutputReport
 from tests.unit.service.fakes import FakeSupervisor
 from tests.unit.service.test_app import problem
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.records import FOLDER, LOST, SeriesRecords, interrupted, tally
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 
 @dataclass

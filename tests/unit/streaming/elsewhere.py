@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 READER = """
 import json, sys
-from bluesky_streamdet.streaming.reader import open_to_read, read_frames
+from bluesky_streamdet.streaming.files.reader import open_to_read, read_frames
 for line in sys.stdin:
     ask = json.loads(line)
     try:

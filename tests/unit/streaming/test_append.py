@@ -19,13 +19,13 @@ import pytest
 from bluesky_streamdet.core.errors import FileTaken
 from bluesky_streamdet.core.events import BSLZ4, LZ4, Frame
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming import appending
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.inspect import inspect
-from bluesky_streamdet.streaming.journal import append_journal, journal_of
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
-from bluesky_streamdet.streaming.nexus import IDENTIFIER
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files import appending
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.inspect import inspect
+from bluesky_streamdet.streaming.files.journal import append_journal, journal_of
+from bluesky_streamdet.streaming.files.nexus import IDENTIFIER
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.elsewhere import Elsewhere
 from tests.unit.streaming.frames import NOON, frame, pictures
 from tests.unit.streaming.spectra import counts, record, spectra
@@ -314,8 +314,8 @@ import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
 import h5py
-from bluesky_streamdet.streaming import verdict
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files import verdict
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from tests.unit.streaming.frames import frame
 left = int(sys.argv[2])
 fill = verdict._fill

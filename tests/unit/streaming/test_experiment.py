@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ophyd.sim import SynAxis
 
-from bluesky_streamdet.streaming.experiment import MOST_OBJECTS, PLACE
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.messages import START, SeriesReport
+from bluesky_streamdet.streaming.files.experiment import MOST_OBJECTS, PLACE
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.messages import START
+from bluesky_streamdet.streaming.status import SeriesReport
 from tests.unit.streaming.frames import frame
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)

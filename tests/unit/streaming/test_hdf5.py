@@ -15,9 +15,9 @@ import pytest
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
 from bluesky_streamdet.core.events import BSLZ4, RAW, Frame
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.chunks import frames_per_chunk
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.files.chunks import frames_per_chunk
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.elsewhere import Elsewhere
 from tests.unit.streaming.frames import NOON, frame, picture, pictures
 

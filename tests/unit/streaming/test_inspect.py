@@ -16,11 +16,11 @@ import pytest
 
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.inspect import NotOurFile, inspect
-from bluesky_streamdet.streaming.journal import append_journal, journal_of, take_journal
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
-from bluesky_streamdet.streaming.reader import read_frames
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
+from bluesky_streamdet.streaming.files.journal import append_journal, journal_of, take_journal
+from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import frame, pictures
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,7 +110,7 @@ DYING = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from tests.unit.streaming.frames import frame
 file = SeriesFile(Path(sys.argv[1]), "eiger", "42")
 file.open(frame(0), datetime.now(UTC), {})
@@ -242,7 +242,7 @@ def test_a_reader_waits_for_a_writer_that_adds_something(path: Path) -> None:
                 writer.stdin.close()
                 writer.wait(30)
 
-        from bluesky_streamdet.streaming.reader import open_to_read
+        from bluesky_streamdet.streaming.files.reader import open_to_read
 
         with open_to_read(path, sleep) as file:
             assert len(file["/entry/data/data"]) == 3

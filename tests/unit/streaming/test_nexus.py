@@ -13,9 +13,9 @@ import pytest
 
 from bluesky_streamdet.core.metadata import UNITS
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming import verdict
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.files import verdict
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import frame
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bluesky_streamdet.core.errors import FileTaken, PathRefused
-from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
+from bluesky_streamdet.streaming.files.paths import DataDirectory, fill_in
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from bluesky_streamdet.core.errors import PathRefused
-from bluesky_streamdet.streaming.paths import DataDirectory
+from bluesky_streamdet.streaming.files.paths import DataDirectory
 root = Path(sys.argv[1])
 try:
     DataDirectory(root).prepare(root / sys.argv[2])

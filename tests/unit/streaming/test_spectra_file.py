@@ -13,8 +13,8 @@ import pytest
 
 from bluesky_streamdet.core.errors import WriteFailed
 from bluesky_streamdet.core.events import Frame, Scalar
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.inspect import inspect
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.inspect import inspect
 from tests.unit.streaming.elsewhere import Elsewhere
 from tests.unit.streaming.spectra import BINS, CHANNELS, counts, form, record, scalars, spectra
 from tests.unit.streaming.test_hdf5 import STARTED, report

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bluesky_streamdet.core.events import BSLZ4
-from bluesky_streamdet.streaming.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from tests.unit.streaming.frames import frame, pictures
 from tests.unit.streaming.spectra import BINS, CHANNELS, counts, spectra
 from tests.unit.streaming.test_hdf5 import STARTED, report, write_all

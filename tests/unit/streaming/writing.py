@@ -13,7 +13,7 @@ import numpy as np
 
 from bluesky_streamdet.core.resequence import Resequencer
 from bluesky_streamdet.core.series import Order, Series
-from bluesky_streamdet.streaming.inspect import NotOurFile, inspect
+from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.writer import SeriesWriter
 from tests.unit.streaming.frames import frame, pictures

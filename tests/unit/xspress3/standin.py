@@ -16,14 +16,8 @@ import numpy as np
 from bluesky_streamdet.core.errors import Busy, RequestRefused, ServiceUnreachable, StreamdetError
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.messages import (
-    ArmRequest,
-    FrameReport,
-    LatestFrame,
-    LedgerReport,
-    SeriesReport,
-    Status,
-)
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import FrameReport, LatestFrame, LedgerReport, SeriesReport, Status
 
 CHANNELS, BINS = 2, 16
 IDLE: dict[str, Any] = {

@@ -9,7 +9,7 @@ import pytest
 
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport, Status
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport, Status
 from bluesky_streamdet.xspress3.tango_state import Condition, View, condition
 
 

@@ -17,7 +17,7 @@ from bluesky_streamdet.devices.eiger.settings import Settings
 from bluesky_streamdet.devices.eiger.simplon import PendingCommand, Simplon
 from bluesky_streamdet.devices.watch import Client, SeriesWatch
 from bluesky_streamdet.documents import DATA
-from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
+from bluesky_streamdet.streaming.status import DatasetReport, SeriesReport
 
 log = logging.getLogger(__name__)
 

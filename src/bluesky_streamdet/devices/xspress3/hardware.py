@@ -15,7 +15,7 @@ from bluesky_streamdet.devices.xspress3.driver import HardwareClient, of_hardwar
 from bluesky_streamdet.devices.xspress3.readout import Correction, Numbers, Readout
 from bluesky_streamdet.devices.xspress3.regions import Axis, Calibration, Region
 from bluesky_streamdet.devices.xspress3.scalars import WINDOWS, expected
-from bluesky_streamdet.streaming.messages import DatasetReport, LatestFrame
+from bluesky_streamdet.streaming.status import DatasetReport, LatestFrame
 
 
 @dataclass(frozen=True, slots=True)

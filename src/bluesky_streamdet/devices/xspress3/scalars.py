@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bluesky_streamdet.documents import DATA
-from bluesky_streamdet.streaming.messages import DatasetReport, ScalarReport
+from bluesky_streamdet.streaming.status import DatasetReport, ScalarReport
 
 
 class Kind(NamedTuple):

@@ -23,7 +23,7 @@ from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.service import frames
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.control import Control
-from bluesky_streamdet.streaming.messages import Status
+from bluesky_streamdet.streaming.status import Status
 
 PORT = 5000
 LARGEST_FACTOR = 256

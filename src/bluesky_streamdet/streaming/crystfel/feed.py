@@ -15,7 +15,7 @@ import zmq
 from bluesky_streamdet.core.events import Frame, SeriesStart
 from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
 from bluesky_streamdet.streaming.crystfel.responder import Responder
-from bluesky_streamdet.streaming.messages import CrystfelReport
+from bluesky_streamdet.streaming.status import CrystfelReport
 
 TURN = 0.25
 """Seconds between two looks whether the program still runs."""

@@ -28,7 +28,7 @@ from bluesky_streamdet.core.geometry import said
 from bluesky_streamdet.core.hits import HitRate
 from bluesky_streamdet.streaming.crystfel.peakconfig import PeaksConfig
 from bluesky_streamdet.streaming.crystfel.peakprocess import Answer, Look, SetUp, read, write
-from bluesky_streamdet.streaming.messages import PeaksReport
+from bluesky_streamdet.streaming.status import PeaksReport
 from bluesky_streamdet.transforms.peaks import Peaks
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
 from bluesky_streamdet.streaming.crystfel.frames import Item, Series
 from bluesky_streamdet.streaming.crystfel.peakwork import PeakWorkers
 from bluesky_streamdet.streaming.crystfel.workers import ALL, Asked, PublishPort, RequestPort
-from bluesky_streamdet.streaming.messages import CrystfelReport, WorkerReport
 from bluesky_streamdet.streaming.rate import Rate
+from bluesky_streamdet.streaming.status import CrystfelReport, WorkerReport
 
 log = logging.getLogger(__name__)
 

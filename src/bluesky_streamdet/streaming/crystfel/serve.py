@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import zmq
 
 from bluesky_streamdet.streaming.config import DataPlaneConfig
-from bluesky_streamdet.streaming.messages import CrystfelReport
 from bluesky_streamdet.streaming.pipeline import Pipeline
+from bluesky_streamdet.streaming.status import CrystfelReport
 
 TURN = 0.1
 """Seconds that the loop waits for a frame or a worker."""

@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
-from bluesky_streamdet.streaming.messages import ArmRequest, SeriesReport, SourceReport, Status
+from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import SeriesReport, SourceReport, Status
 from tests.scripted import SHAPE, ScriptedSeries, ScriptedService
 
 VERSION = "1.8.0"

@@ -16,7 +16,7 @@ from bluesky_streamdet.service.compat.app import ROUTERS, create_app
 from bluesky_streamdet.service.compat.config import DIALECTS, CompatConfig
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.supervisor import Supervisor
-from bluesky_streamdet.streaming.messages import FrameReport, LedgerReport, SeriesReport, Status
+from bluesky_streamdet.streaming.status import FrameReport, LedgerReport, SeriesReport, Status
 from tests.unit.service.fakes import FakeSupervisor
 
 PIXELS = np.arange(35, dtype="<u2").reshape(5, 7)

@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming import nexus
-from bluesky_streamdet.streaming.messages import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.files import nexus
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 UNKNOWN = -1
 """Stands for an expected number of frames that nobody said."""

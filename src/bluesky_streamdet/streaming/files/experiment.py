@@ -27,7 +27,7 @@ from typing import Any
 
 import h5py
 
-from bluesky_streamdet.streaming import nexus
+from bluesky_streamdet.streaming.files import nexus
 from bluesky_streamdet.streaming.messages import START
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.codecs.codec import plain
 from bluesky_streamdet.core.events import Frame, FrameFormat
-from bluesky_streamdet.streaming.chunks import Misfit
-from bluesky_streamdet.streaming.messages import ScalarReport
+from bluesky_streamdet.streaming.files.chunks import Misfit
+from bluesky_streamdet.streaming.status import ScalarReport
 
 MOST_CHUNK_ROWS = 4096
 MOST_CHUNK_BYTES = 64 << 10

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_streamdet.documents import reader_path
-from bluesky_streamdet.streaming import nexus
+from bluesky_streamdet.streaming.files import nexus
 
 PATIENCE = 1.0
 """Seconds that a file gets to become readable, as its writer needs some milliseconds alone when it adds something."""

@@ -7,7 +7,7 @@
         DETECTOR                NXdetector: data, sequence_number, receive_time, settings, flatfield, pixel_mask, and
                                 what comes with each frame; for spectra, calibration
           collection            NXcollection: outcome, reason, what the header said besides
-            ledger              NXcollection: the account of the series; see `streaming.verdict`
+            ledger              NXcollection: the account of the series; see `streaming.files.verdict`
             parameters          NXcollection: what came with the request, or later
             series              accounts of the series that were in the file before its last one
             appended            NXcollection: settings and parameters of each series that others were followed by

@@ -14,8 +14,8 @@ from typing import Any
 import h5py
 
 from bluesky_streamdet.core.errors import FileTaken
-from bluesky_streamdet.streaming import experiment, nexus
-from bluesky_streamdet.streaming.inspect import FileReport, NotOurFile, inspect
+from bluesky_streamdet.streaming.files import experiment, nexus
+from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect
 
 
 def look(path: Path, detector: str, series: str, event: int) -> FileReport:

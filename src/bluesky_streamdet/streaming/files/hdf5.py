@@ -18,14 +18,14 @@ import h5py
 
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
 from bluesky_streamdet.core.events import Frame, FrameFormat
-from bluesky_streamdet.streaming import appending, experiment, nexus
-from bluesky_streamdet.streaming.chunks import Misfit, SharedChunk, layout_of
-from bluesky_streamdet.streaming.columns import NumberColumn, RecordColumns
-from bluesky_streamdet.streaming.journal import journal_of, take_journal
-from bluesky_streamdet.streaming.messages import DatasetReport, SeriesReport
-from bluesky_streamdet.streaming.paths import EXISTS
-from bluesky_streamdet.streaming.reader import open_to_read
-from bluesky_streamdet.streaming.verdict import Verdict
+from bluesky_streamdet.streaming.files import appending, experiment, nexus
+from bluesky_streamdet.streaming.files.chunks import Misfit, SharedChunk, layout_of
+from bluesky_streamdet.streaming.files.columns import NumberColumn, RecordColumns
+from bluesky_streamdet.streaming.files.journal import journal_of, take_journal
+from bluesky_streamdet.streaming.files.paths import EXISTS
+from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.verdict import Verdict
+from bluesky_streamdet.streaming.status import DatasetReport, SeriesReport
 
 LIBRARY = ("v110", "v110")
 """The first HDF5 that knows SWMR. "latest" makes files that only the newest library reads."""

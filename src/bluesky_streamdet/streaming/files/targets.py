@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.events import SeriesStart
-from bluesky_streamdet.streaming import appending
 from bluesky_streamdet.streaming.config import PlaneConfig
+from bluesky_streamdet.streaming.files import appending
+from bluesky_streamdet.streaming.files.paths import DataDirectory, fill_in
 from bluesky_streamdet.streaming.messages import ArmRequest
-from bluesky_streamdet.streaming.paths import DataDirectory, fill_in
 from bluesky_streamdet.streaming.writer import SeriesWriter
 
 log = logging.getLogger(__name__)

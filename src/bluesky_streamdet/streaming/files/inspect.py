@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming import nexus, verdict
-from bluesky_streamdet.streaming.journal import journal_of
-from bluesky_streamdet.streaming.messages import LedgerReport
-from bluesky_streamdet.streaming.reader import open_to_read
-from bluesky_streamdet.streaming.verdict import Account
+from bluesky_streamdet.streaming.files import nexus, verdict
+from bluesky_streamdet.streaming.files.journal import journal_of
+from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.verdict import Account
+from bluesky_streamdet.streaming.status import LedgerReport
 
 
 class NotOurFile(StreamdetError):
