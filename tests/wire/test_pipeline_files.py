@@ -27,7 +27,7 @@ def test_an_existing_file_is_replaced_when_asked(rigs: Rigs) -> None:
 
 @pytest.mark.parametrize("path", ["/entry/instrument/mono/data", "/entry/instrument/eiger/frames", "/data/images"])
 def test_the_frames_are_where_older_readers_look_too(rigs: Rigs, path: str) -> None:
-    rig, stream = rigs(files={"dataset": path}), Stream()
+    rig, stream = rigs(files={"also_at": path}), Stream()
 
     report = rig.run(stream.whole(range(3)))
     assert report.outcome is Outcome.COMPLETE

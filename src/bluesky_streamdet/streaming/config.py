@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
@@ -14,6 +13,7 @@ from bluesky_streamdet.core.series import Limits
 from bluesky_streamdet.streaming.chain import Step
 from bluesky_streamdet.streaming.crystfel.config import CrystfelConfig
 from bluesky_streamdet.streaming.endpoints import Outputs, Section, SourceConfig
+from bluesky_streamdet.streaming.files.config import FileConfig
 from bluesky_streamdet.transforms import bslz4
 
 
@@ -33,32 +33,6 @@ class WaitConfig(Section):
 
     def limits(self) -> Limits:
         return Limits(self.gap_seconds, self.gap_bytes, self.finish_seconds, self.settle_seconds, self.quiet_seconds)
-
-
-class FileConfig(Section):
-    """Where files go and how they are called.
-
-    directory: no file is written outside of it. name: of series that nobody named; {detector}, {id} and {date} are
-    filled in. stream_names: whether the stream may name its file (inside the directory all the same).
-    replace: whether an existing file may be overwritten by a series that the stream started.
-    append: whether such a series goes on in an existing file, behind the frames that it has.
-    flush_seconds: at most so long after a frame has been written can others read it.
-    dataset: path at which readers of older files look for the frames, besides where they are; None for none.
-    """
-
-    directory: Path = Path("data")
-    name: str = "{detector}_{id}"
-    stream_names: bool = False
-    replace: bool = False
-    append: bool = False
-    flush_seconds: float = Field(default=0.1, ge=0)
-    dataset: str | None = Field(default=None, pattern=r"^(/[A-Za-z0-9_.-]+){2,}$")
-
-    @model_validator(mode="after")
-    def _replaces_or_appends(self) -> Self:
-        if self.replace and self.append:
-            raise ValueError("replace and append exclude each other; choose one")
-        return self
 
 
 class PlaneConfig(Section):

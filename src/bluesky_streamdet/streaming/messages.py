@@ -34,12 +34,18 @@ class ArmRequest(Model):
     save: bool = Field(default=True, description="false: forward and show, write nothing")
     replace: bool = Field(default=False, description="replace an existing file")
     append: bool = Field(default=False, description="go on in an existing file, behind the frames that it has")
+    add: bool = Field(default=False, description="put another dataset into an existing file")
+    dataset: str = Field(
+        default="data", pattern=r"^[A-Za-z][A-Za-z0-9_]{0,79}$", description="name of the frames' dataset in the file"
+    )
+    layout: str | None = Field(default=None, max_length=80, description="of the file; left out: as configured")
+    frames_per_file: int | None = Field(default=None, ge=0, description="0: one file; left out: as configured")
     metadata: dict[str, Any] = Field(default={}, description="goes into the file, under collection/parameters")
 
     @model_validator(mode="after")
     def _replaces_or_appends(self) -> Self:
-        if self.replace and self.append:
-            raise ValueError("replace and append exclude each other: an existing file is replaced, or goes on")
+        if self.replace + self.append + self.add > 1:
+            raise ValueError("replace, append and add exclude each other: an existing file is replaced, or goes on")
         return self
 
 

@@ -80,13 +80,50 @@ class DatasetReport(Told):
     scalars: list[ScalarReport] = []
 
 
+class Statistics(Told):
+    """How fast a series came, and was written. Rates are means from the first frame to the last one."""
+
+    first_number: int | None = None
+    """The detector's number of the frame that came first."""
+    last_number: int | None = None
+    first_frame_at: datetime | None = None
+    last_frame_at: datetime | None = None
+    bytes_received: int = 0
+    bytes_written: int = 0
+    received_per_second: float = 0.0
+    """Frames."""
+    received_megabytes_per_second: float = 0.0
+    written_per_second: float = 0.0
+    """Frames that became readable."""
+    written_megabytes_per_second: float = 0.0
+
+
+class HookReport(Told):
+    """What became of the command that is run when a series has been closed."""
+
+    running: bool = False
+    code: int | None = None
+    """That it ended with; None where it did not end by itself."""
+    seconds: float = 0.0
+    output: str = ""
+    """The end of what it said."""
+
+
 class SeriesReport(Told):
     """One series, from arm to end. `outcome` is None until it is closed; `ledger.written` frames are readable now."""
 
     id: str
     detector: str
     file: str | None = None
-    """Absolute path on the service's machine; None for a series that is not written."""
+    """Absolute path on the service's machine; None for a series that is not written. Of several files, the master."""
+    layout: str = "nexus"
+    """Where things are in the file."""
+    parts: int = 0
+    """Files that the frames are in, where that is another than `file`."""
+    part: str | None = None
+    """The one that is being written, or was written last."""
+    spill: str | None = None
+    """The file that took the frames which `file` could take no more."""
     data: DatasetReport | None = None
     """None until the first frame has told what the frames are like."""
     stream_series: str | None = None
@@ -98,6 +135,8 @@ class SeriesReport(Told):
     reason: str = ""
     """Of the outcome; of a series that runs, why its file takes no more frames."""
     ledger: LedgerReport = LedgerReport()
+    statistics: Statistics = Statistics()
+    hook: HookReport | None = None
 
 
 class OutputReport(Told):

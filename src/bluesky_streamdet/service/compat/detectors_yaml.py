@@ -124,7 +124,7 @@ def convert(name: str, old: Any, place: Place) -> dict[str, Any]:
         },
     }
     if old.get("dset_name"):
-        new["files"]["dataset"] = f"/{str(old['dset_name']).strip('/')}"
+        new["files"]["also_at"] = f"/{str(old['dset_name']).strip('/')}"
     if old.get("data_port"):
         new["outputs"] = [{"name": "secondary", "address": f"tcp://*:{old['data_port']}"}]
     new |= _of_pixels(old, pipeline or kind.type)

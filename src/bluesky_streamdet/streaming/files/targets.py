@@ -66,7 +66,7 @@ class Targets:
     def _writer(
         self, id: str, path: Path | None, request: ArmRequest, note: str = "", failure: StreamdetError | None = None
     ) -> SeriesWriter:
-        return SeriesWriter(id, self._config.detector, path, request, note, failure, self._config.files.dataset)
+        return SeriesWriter(id, self._config.detector, path, request, note, failure, self._config.files.also_at)
 
 
 def new_id() -> str:

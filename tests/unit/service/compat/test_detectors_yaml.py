@@ -45,7 +45,7 @@ def test_the_old_file_is_read_as_it_is(tmp_path: Path) -> None:
     assert (config.detector, config.type, config.codec) == ("nanomax-eiger", "eiger", "dectris_v1")
     assert config.source.endpoints == ["tcp://172.18.1.244:9999"]
     assert [(one.address, one.kind, one.encoder) for one in config.outputs] == [("tcp://*:23009", "push", "")]
-    assert config.files.dataset == "/entry/instrument/eiger/data"
+    assert config.files.also_at == "/entry/instrument/eiger/data"
     assert config.files.stream_names
     assert not config.files.append
     assert config.transforms == [{"rotate_if_told": {}}]
@@ -82,7 +82,7 @@ def test_an_orca_is_unpacked_and_no_more(tmp_path: Path) -> None:
 def test_a_dataset_may_be_named_as_h5py_takes_it(tmp_path: Path) -> None:
     text = "a:\n  class: Eiger\n  dcu_host_purple: x\n  dset_name: entry/instrument/eiger/data"
 
-    assert load(written(tmp_path, text), "a", {}).files.dataset == "/entry/instrument/eiger/data"
+    assert load(written(tmp_path, text), "a", {}).files.also_at == "/entry/instrument/eiger/data"
 
 
 def test_without_an_api_port_it_is_the_one_of_the_old_program(tmp_path: Path) -> None:
