@@ -21,16 +21,16 @@ class FileConfig(Section):
     also_at: path at which readers of older files look for the frames, besides where they are; None for none.
 
     layout: where in the file each thing goes, of series that name none: one that is shipped, or a key of `layouts`.
-    layouts: the beamline's own, each a YAML file. frames_per_file: 0 for one file; otherwise a series goes on in files of
-    so many frames each, and a master file shows them as one.
+    layouts: the beamline's own, each a YAML file. frames_per_file: 0 for one file; otherwise a series goes on in files
+    of so many frames each, and a master file shows them as one.
 
     swmr: whether others can read a file while it grows; "auto" does without on network file systems, which SWMR was not
     made for. locking: HDF5's lock on the file while it is written; "auto" tries, and does without where the file system
     has none or a reader has it.
-    owner, group, mode: of new files, as names or numbers, and as octal text such as "0640"; folder_mode: of new folders.
-    least_free_megabytes: a series is refused when less than this would be left. spill: a second directory, for frames
-    that the first can take no more. hook: a command that is run when a series has been closed, each argument with {file},
-    {id}, {detector} and {outcome} filled in; it may take hook_seconds.
+    owner, group, mode: of new files, as names or numbers, and as octal text such as "0640"; folder_mode: of new
+    folders. least_free_megabytes: a series is refused when less than this would be left. spill: a second directory, for
+    frames that the first can take no more. hook: a command that is run when a series has been closed, each argument
+    with {file}, {id}, {detector} and {outcome} filled in; it may take hook_seconds.
     """
 
     directory: Path = Path("data")
