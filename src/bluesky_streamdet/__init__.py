@@ -4,16 +4,21 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bluesky_streamdet.service.remote.writer import RemoteWriter
     from bluesky_streamdet.streaming.outputs import Outputs
 
 __version__ = version("bluesky-streamdet")
-__all__ = ["Outputs", "__version__"]
+__all__ = ["Outputs", "RemoteWriter", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when it is asked for, as it needs ZeroMQ and NumPy.
+    # Loaded when they are asked for, as they need ZeroMQ, NumPy, HTTP.
     if name == "Outputs":
         from bluesky_streamdet.streaming.outputs import Outputs
 
         return Outputs
+    if name == "RemoteWriter":
+        from bluesky_streamdet.service.remote.writer import RemoteWriter
+
+        return RemoteWriter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -121,7 +121,7 @@ def test_kill_with_events_and_late_parameters(tmp_path: Path, seed: int) -> None
                 plane.until(lambda message=message: sender.offer(message), "room for a message")
                 if number == 20:
                     plane.until(lambda: plane.series["s1"].ledger.written > 0, "a frame")
-                    assert plane.ask(SetParameters(parameters={"late": 1}))[0].problem is None
+                    assert plane.ask(SetParameters(series="s1", parameters={"late": 1}))[0].problem is None
             plane.kill(signal.SIGKILL)
             plane.wait()
             report = plane.series["s1"]

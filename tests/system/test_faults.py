@@ -231,7 +231,7 @@ def test_commands_are_answered(bench: Bench) -> None:
     assert latest.frame is not None
     assert (latest.frame.number, latest.frame.series, latest.frame.shape) == (2, "s1", (4, 6))
     assert np.array_equal(np.frombuffer(parts[0], latest.frame.dtype).reshape(4, 6), picture(2))
-    assert plane.ask(SetParameters(parameters={"a": 1}))[0].problem is None
+    assert plane.ask(SetParameters(series="s1", parameters={"a": 1}))[0].problem is None
     assert plane.ask(SetLogLevel(level="DEBUG"))[0].status is not None
     plane.ask(Stop())
     plane.until(lambda: plane.series["s1"].outcome, "the end of the series")
@@ -240,7 +240,7 @@ def test_commands_are_answered(bench: Bench) -> None:
     assert aborted.status is not None
     assert aborted.status.last_series is not None
     assert aborted.status.last_series.outcome is Outcome.ABORTED
-    refused, _ = plane.ask(SetParameters(parameters={"a": 1}))
+    refused, _ = plane.ask(SetParameters(series="s1", parameters={"a": 1}))
     assert refused.problem is not None
     assert refused.problem.code == "no_such_series"
 

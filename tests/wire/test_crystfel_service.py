@@ -48,7 +48,7 @@ def test_a_data_plane_gives_what_it_receives(rigs: Rigs) -> None:
         rig.until(lambda: responder.blocked, "four frames that nobody took")
         assert rig.pipeline.blocked_by is responder
         assert rig.reporter.status().slow == "'crystfel' waits for workers of CrystFEL; none is connected"
-        rig.pipeline.set_parameters({"flag": True})
+        rig.pipeline.set_parameters(id, {"flag": True})
         until(lambda: len(got) == 4, step, "the first four")
         rig.send([*(stream.frame(number) for number in range(4, 9)), stream.end()])
         until(lambda: rig.pipeline.last is not None and len(got) == 9, step, "the rest, and the end of the series")

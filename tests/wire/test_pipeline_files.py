@@ -138,12 +138,14 @@ def test_frames_that_the_detector_flags_are_not_written(rigs: Rigs) -> None:
 def test_parameters_that_come_late(rigs: Rigs) -> None:
     rig, stream = rigs(), Stream()
     with pytest.raises(NoSuchSeries):
-        rig.pipeline.set_parameters({"a": 1})
-    rig.pipeline.arm(ArmRequest(metadata={"a": 0, "b": 0, "c": 0}))
-    rig.pipeline.set_parameters({"b": 1})
+        rig.pipeline.set_parameters("one", {"a": 1})
+    rig.pipeline.arm(ArmRequest(id="one", metadata={"a": 0, "b": 0, "c": 0}))
+    rig.pipeline.set_parameters("one", {"b": 1})
+    with pytest.raises(NoSuchSeries, match="another"):
+        rig.pipeline.set_parameters("another", {"b": 2})
     rig.send([stream.start(), stream.frame(0)])
     rig.settle(1)
-    rig.pipeline.set_parameters({"c": 2, "d": {"e": [1, None]}})
+    rig.pipeline.set_parameters("one", {"c": 2, "d": {"e": [1, None]}})
     assert rig.series is not None
     journal = Path(f"{rig.series.file}.parameters")
     assert msgspec.json.decode(journal.read_text()) == {"c": 2, "d": {"e": [1, None]}}
@@ -155,7 +157,7 @@ def test_parameters_that_come_late(rigs: Rigs) -> None:
         assert group["d/e"].asstr()[()] == "[1, null]"
     assert not journal.exists()
     with pytest.raises(NoSuchSeries):
-        rig.pipeline.set_parameters({"a": 1})
+        rig.pipeline.set_parameters("one", {"a": 1})
 
 
 def test_parameters_that_can_not_be_kept_are_refused(rigs: Rigs) -> None:
@@ -165,7 +167,7 @@ def test_parameters_that_can_not_be_kept_are_refused(rigs: Rigs) -> None:
     assert rig.series is not None
     Path(f"{rig.series.file}.parameters").mkdir()
     with pytest.raises(Exception, match="can't be kept"):
-        rig.pipeline.set_parameters({"a": 1})
+        rig.pipeline.set_parameters(rig.series.id, {"a": 1})
 
     assert holds(rig.run([stream.frame(1), stream.end()]), range(2))
 

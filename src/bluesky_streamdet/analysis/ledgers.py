@@ -12,7 +12,6 @@ from bluesky_streamdet.analysis.axes import RECEIVED, moments, owner
 from bluesky_streamdet.analysis.runs import opened
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.streaming.files.inspect import FileReport, inspect
-from bluesky_streamdet.streaming.files.nexus import detector_group
 from bluesky_streamdet.streaming.files.reader import local_path, read_frames
 from bluesky_streamdet.streaming.status import LedgerReport
 
@@ -45,9 +44,8 @@ def arrivals(report: FileReport) -> xr.Dataset:
     A frame that is neither came, and was not kept; the ledger says why. row is -1 and receive_time not a time for what
     was not written. Raises `ConfigError` for a file in which the detector began to count anew.
     """
-    group = detector_group(report.detector)
     own = slice(report.first_row, report.readable)
-    came = read_frames(report.path, f"{group}/sequence_number").reshape(-1)[own].astype(np.int64)
+    came = read_frames(report.path, report.columns["sequence_number"]).reshape(-1)[own].astype(np.int64)
     if len(np.unique(came)) < len(came):
         raise ConfigError(f"{report.path} has several frames of the same number.", "Look at its rows instead.")
     ledger = report.ledger or LedgerReport()
@@ -58,7 +56,7 @@ def arrivals(report: FileReport) -> xr.Dataset:
     rows = np.full(frames, UNWRITTEN)
     rows[came] = report.first_row + np.arange(len(came))
     times = np.full(frames, np.datetime64("NaT"), "datetime64[ns]")
-    times[came] = moments(read_frames(report.path, f"{group}/{RECEIVED}").reshape(-1)[own])
+    times[came] = moments(read_frames(report.path, report.columns["receive_time"]).reshape(-1)[own])
     columns = {"written": rows != UNWRITTEN, "missing": missing, "row": rows, RECEIVED: times}
     made = {name: ("frame", values) for name, values in columns.items()}
     return xr.Dataset(made, {"frame": np.arange(frames)}, {"verdict": report.verdict})

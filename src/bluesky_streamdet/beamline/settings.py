@@ -22,9 +22,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service import yamlfile
-from bluesky_streamdet.service.wording import in_words
+from bluesky_streamdet.streaming import yamlfile
 from bluesky_streamdet.streaming.endpoints import Section
+from bluesky_streamdet.streaming.wording import in_words
 
 FILE = "STREAMDET_BEAMLINE"
 """The variable that names the file."""

@@ -48,8 +48,8 @@ def check(
 def convert(file: FILE) -> None:
     """Print the stream receiver's detectors.yaml, or the stream repeater's JSON, in the form of `streamdet serve`."""
     from bluesky_streamdet.core.errors import ConfigError
-    from bluesky_streamdet.service import yamlfile
     from bluesky_streamdet.service.compat import detectors_yaml, repeater_json
+    from bluesky_streamdet.streaming import yamlfile
 
     document = yamlfile.read(file)
     if repeater_json.is_old(document.values):

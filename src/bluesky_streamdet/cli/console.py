@@ -1,6 +1,4 @@
-"""How commands speak while they work: a bar on a terminal, a plain line each second elsewhere; and how they are
-stopped.
-"""
+"""How commands speak while they work, and how they are stopped; `service.progress` shows how far they are."""
 
 from __future__ import annotations
 
@@ -10,18 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import typer
 
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.service.progress import EVERY
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-EVERY = 1.0
-"""Seconds between two plain lines."""
 LONGEST_VALUE = 80
 
 
@@ -65,47 +58,6 @@ class Speed:
             if elapsed >= EVERY:
                 self._since, self._counted = self._clock(), (frames, nbytes)
         return f"{self._rates[0]:.1f}/s, {self._rates[1]:.1f} MB/s"
-
-
-class Ticker:
-    """Shows how far a long work is: `total` steps, or nobody knows how many.
-
-    On a terminal it is a bar with a text; elsewhere the text is printed once a second.
-    """
-
-    def __init__(self, total: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._next = clock() + EVERY
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        if sys.stdout.isatty():
-            self._bar = _bar()
-            self._task = self._bar.add_task("", total=total)
-            self._bar.start()
-
-    def show(self, done: int, text: Callable[[], str]) -> None:
-        """`done` steps are behind; `text` is called when it is time to say something."""
-        now = self._clock()
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, description=text())
-        elif now >= self._next:
-            self._next = now + EVERY
-            say(text())
-
-    def __enter__(self) -> Ticker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _bar() -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    return Progress(BarColumn(), TextColumn("{task.description}", markup=False), transient=True)
 
 
 def pair_of(text: str, what: str) -> tuple[int, int]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bluesky_streamdet.cli.console import EVERY, say, stopped_by_signal
+from bluesky_streamdet.cli.console import say, stopped_by_signal
 from bluesky_streamdet.cli.crystfel_files import command, geometry
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.service.progress import EVERY
 
 if TYPE_CHECKING:
     from bluesky_streamdet.streaming.config import DataPlaneConfig

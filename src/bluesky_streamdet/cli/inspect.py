@@ -54,6 +54,7 @@ def _layout(report: FileReport) -> Table:
         "ended": report.ended_at or "not yet, or never",
         "frames": f"{report.readable} readable, numbers {numbers}"
         + (f"; those of {report.series} from row {report.first_row} on" if report.earlier else ""),
+        **_files(report),
         "each": f"{' x '.join(map(str, report.shape))} {report.dtype}",
         "filters": ", ".join(report.filters) or "none",
         "size": f"{report.nbytes / 1e6:,.1f} MB",
@@ -64,6 +65,17 @@ def _layout(report: FileReport) -> Table:
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/dim]", str(value))
     return table
+
+
+def _files(report: FileReport) -> dict[str, str]:
+    """Where the other frames are, of a series that has several files."""
+    if report.part is not None:
+        part = report.part
+        return {"file": f"{part.index} of its series, from row {part.first_row} on; {part.master} shows all"}
+    if report.parts:
+        first, last = report.parts[0].file, report.parts[-1].file
+        return {"in files": f"{len(report.parts)}, from {first} to {last}" if len(report.parts) > 1 else first}
+    return {}
 
 
 def _earlier(report: FileReport) -> Table:
@@ -89,7 +101,7 @@ def ledger_table(ledger: LedgerReport, of: str = "") -> Table:
     table.add_column("")
     table.add_column("frames", justify="right")
     table.add_column("why")
-    for name, value in ledger.model_dump(exclude={"missing_ranges"}).items():
+    for name, value in ledger.model_dump(exclude={"missing_ranges", "shared"}).items():
         if isinstance(value, dict):
             table.add_row(name, str(sum(value.values())), ", ".join(f"{why}: {count}" for why, count in value.items()))
         else:

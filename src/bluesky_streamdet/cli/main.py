@@ -21,7 +21,9 @@ from bluesky_streamdet.core.errors import ConfigError, StreamdetError
 COMMANDS: dict[str, str] = {
     "demo": "The whole path once: simulated detector, file, scans, catalog; every frame compared.",
     "serve": "Receive, write and forward the frames of one detector.",
+    "supervise": "Receive and write for several cameras, one process for each series.",
     "repeat": "Send an incoming stream on, to many outputs, each as its client wants it.",
+    "writer": "A service's writer, from here: configure, start, wait, stop.",
     "simulate": "Be a detector: stream pictures, with faults if you like.",
     "record": "Keep a detector's stream in a file, message by message.",
     "replay": "Send a recorded stream again.",

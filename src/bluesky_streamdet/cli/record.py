@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bluesky_streamdet.cli.console import Speed, Ticker, megabytes, say, stopped_by_signal
+from bluesky_streamdet.cli.console import Speed, megabytes, say, stopped_by_signal
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.service.progress import Ticker
 
 if TYPE_CHECKING:
     from bluesky_streamdet.streaming.recording import Traffic

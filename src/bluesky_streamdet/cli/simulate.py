@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bluesky_streamdet.cli.console import Speed, Ticker, pair_of, say, stopped_by_signal
+from bluesky_streamdet.cli.console import Speed, pair_of, say, stopped_by_signal
+from bluesky_streamdet.service.progress import Ticker
 
 if TYPE_CHECKING:
     import threading

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bluesky_streamdet.cli.console import EVERY, Speed, printable, say, stopped_by_signal
+from bluesky_streamdet.cli.console import Speed, printable, say, stopped_by_signal
 from bluesky_streamdet.cli.latest import LatestPictures
 from bluesky_streamdet.cli.watch_monitor import End, watch_monitor
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.service.progress import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

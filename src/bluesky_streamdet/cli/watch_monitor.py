@@ -6,7 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from bluesky_streamdet.cli.console import EVERY, Speed, printable, say
+from bluesky_streamdet.cli.console import Speed, printable, say
+from bluesky_streamdet.service.progress import EVERY
 
 if TYPE_CHECKING:
     from bluesky_streamdet.cli.latest import LatestPictures

@@ -77,7 +77,7 @@ class Decoder:
         check_number(number, "frame number")
         attributes = header.get("image_attributes")
         series = self._series_of(attributes) if type(attributes) is dict else None
-        return (Frame(number, None, series, form, payload, received, self._detail_of(header)),)
+        return (Frame(number, None, series, form, payload, received, self._detail_of(header), said=header),)
 
     def _format_of(self, header: dict[str, Any], kind: str, parts: int) -> FrameFormat:
         """The format that a header says. It is the one before, mostly, and then nothing is checked."""
@@ -118,7 +118,7 @@ class Decoder:
         return self._series
 
     def _detail_of(self, header: dict[str, Any]) -> dict[str, Any] | None:
-        """The numbers that a header says of its frame alone. Those in "image_attributes" win, being the camera's."""
+        """What a header says of its frame alone. Values in "image_attributes" win, being the camera's."""
         own = header.get("image_attributes")
         detail = self._details(own) if type(own) is dict else {}
         if more := [name for name in header if name not in KNOWN]:

@@ -19,7 +19,7 @@ they say beforehand. Source: "CBOR messages", https://jungfraujoch.readthedocs.i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +35,11 @@ from bluesky_streamdet.core.events import BSLZ4, RAW, Event, Frame, FrameFormat,
 
 TIMES = {"start_time": "start_time", "stop_time": "stop_time", "end_time": "stop_time", "real_time": "real_time"}
 """Their names of times, Jungfraujoch's too, and ours."""
+SERIES_DATE = "series_date"
+"""The moment that an image's times count from."""
 OF_SERIES = frozenset({"series_id", "series_unique_id"})
 READ = {
-    "image": OF_SERIES | {"image_id", "data"} | TIMES.keys(),
+    "image": OF_SERIES | {"image_id", "data", SERIES_DATE} | TIMES.keys(),
     "end": OF_SERIES,
     "calibration": frozenset[str](),
     "metadata": frozenset[str](),
@@ -52,6 +54,7 @@ PIXEL_TYPES = {kind: name for name, kind in DTYPES.items()}
 MOST_CHANNELS = 64
 MOST_UNLIKE = 100
 """Images of a series that are not like the one before, after which it is no longer worth looking."""
+LONGEST_DATE = 64
 LATEST = (1 << 63) - 1
 """ns."""
 BILLION = 1_000_000_000
@@ -61,12 +64,14 @@ class _Likeness(NamedTuple):
     """What images have in common with one that was read with care.
 
     template: finds the values in which they differ; meanings: of these, with what else one has to know. form: theirs.
+    said: what else is handed on.
     """
 
     template: Template
     meanings: tuple[tuple[str, int], ...]
     series: str | None
     form: FrameFormat
+    said: dict[str, Any] | None
 
 
 class Decoder:
@@ -144,14 +149,15 @@ class Decoder:
         check_payload(form, payload)
         times = ((name, message[name]) for name in TIMES if message.get(name) is not None)
         detail = {TIMES[name]: _nanoseconds(*_rational(time)) for name, time in times}
+        said = _date_in(message)
         as_it_came = all(array.data is part for array, part in zip(arrays, payload, strict=True))
         if as_it_came and len(blobs) == len(data) and self._unlike < MOST_UNLIKE:
             self._unlike += 1
             marks += [(at, PART, channels.index(channel)) for at, channel in zip(blobs, data, strict=True)]
             marks.sort()
             template = Template(view, [at for at, _, _ in marks])
-            self._likeness = _Likeness(template, tuple((name, known) for _, name, known in marks), series, form)
-        return Frame(number, number, series, form, payload, received, detail or None)
+            self._likeness = _Likeness(template, tuple((name, known) for _, name, known in marks), series, form, said)
+        return Frame(number, number, series, form, payload, received, detail or None, said=said)
 
     def _in_order(self, data: dict[str, Any], series: str | None, number: int) -> Sequence[str]:
         """The channels as the header has them; as the image has them, where the header was lost or does not say."""
@@ -215,7 +221,14 @@ def _like(likeness: _Likeness, values: Sequence[int | memoryview], received: int
             detail[name] = _nanoseconds(value, known)  # type: ignore[arg-type]
     payload = tuple(parts)
     check_payload(form, payload)
-    return Frame(number, number, likeness.series, form, payload, received, detail or None)
+    return Frame(number, number, likeness.series, form, payload, received, detail or None, said=likeness.said)
+
+
+def _date_in(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The moment that the times of a series count from, in ISO 8601, where an image says it."""
+    date = message.get(SERIES_DATE)
+    date = date.value if isinstance(date, Tag) else date
+    return {SERIES_DATE: date} if isinstance(date, str) and len(date) <= LONGEST_DATE else None
 
 
 def _payload(array: Packed) -> Buffer:

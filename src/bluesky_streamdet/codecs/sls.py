@@ -25,6 +25,8 @@ from bluesky_streamdet.core.events import RAW, Event, Frame, SeriesEnd, SeriesSt
 BITS = {8: "uint8", 16: "uint16", 32: "uint32"}
 DETAILS = ("timestamp", "expLength", "packetNumber", "bunchId", "acqIndex", "frameIndex", "fileIndex")
 """Numbers of each frame that are kept, under these names."""
+TICK = 100
+"""ns of the clock of 10 MHz that "timestamp" counts, from the start of the measurement."""
 
 
 class _Header(msgspec.Struct, gc=False):
@@ -65,6 +67,8 @@ class Decoder:
         number = check_number(header.frameNumber, "frame number") - 1
         said = json_of(_ALL, parts[0])
         detail = self._details({name: said[name] for name in DETAILS if name in said})
+        if type(ticks := detail.get("timestamp")) is int:
+            detail["start_time"] = TICK * ticks
         return (Frame(number, None, None, form, payload, received, detail or None),)
 
 

@@ -9,8 +9,10 @@
     │   ├── NoSuchOutput       no output has the name
     │   ├── PathRefused        a path outside the data directory, or not a file name
     │   ├── FileTaken          the file exists and nobody asked to replace it
+    │   │   └── DatasetTaken   the file has a dataset of that name already
     │   └── Unauthorised       a change of state without the key
     ├── WriteFailed            the file system or HDF5 refused; names the file
+    │   └── NoRoom             the disk is too full for a series, or for more of it
     ├── HardwareFailed         the detector's own library refused, or reports an error; names call, code and its text
     ├── AddressTaken           a port is in use; names it and who to ask
     ├── ServiceUnreachable     no service answers at that address
@@ -87,12 +89,20 @@ class FileTaken(RequestRefused):
     code = "file_exists"
 
 
+class DatasetTaken(FileTaken):
+    code = "dataset_taken"
+
+
 class Unauthorised(RequestRefused):
     code = "unauthorised"
 
 
 class WriteFailed(StreamdetError):
     code = "write_failed"
+
+
+class NoRoom(WriteFailed):
+    code = "no_room"
 
 
 class HardwareFailed(StreamdetError):

@@ -101,10 +101,11 @@ class Frame(msgspec.Struct, gc=False):
 
     number: as the detector counts. position: of this message in the stream, None when messages have no number.
     received: when it was read from the socket, in ns since 1970 (UTC).
-    detail: values of this frame alone, such as the detector's own times in ns.
+    detail: values of this frame alone, such as the detector's own times in ns; texts and lists too.
     discard: the stream asks that this frame be shown and forwarded, but not written.
     scalars: bytes of one `FrameFormat.record`; None when the format has no scalars. message: the parts of the whole
-    message, as they came, if they are kept; empty when another event has those that say it.
+    message, as they came, if they are kept; empty when another event has those that say it. said: the header as it was
+    read, by its own keys, of a format whose files may show these too.
     """
 
     number: int
@@ -117,6 +118,7 @@ class Frame(msgspec.Struct, gc=False):
     discard: bool = False
     scalars: Buffer | None = None
     message: Sequence[Buffer] | None = None
+    said: dict[str, Any] | None = None
 
 
 class SeriesEnd(msgspec.Struct):

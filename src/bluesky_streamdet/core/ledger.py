@@ -25,7 +25,8 @@ class Ledger:
     expected: frames that the request or the stream announced; None when nobody said. ended: no more will come.
     gaps: frames known to be missing from their positions in the stream.
     late: frames that came after their gap was given up, written after the others. passes: how often the frame numbers
-    began anew under one header.
+    began anew under one header. shared: other services have the rest of the series, so that nobody here can tell what
+    is missing; see `core.union`.
     """
 
     expected: int | None = None
@@ -42,6 +43,7 @@ class Ledger:
     gaps: int = 0
     late: int = 0
     passes: int = 1
+    shared: bool = False
     missing_ranges: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -111,4 +113,5 @@ class Ledger:
             "pending": self.pending,
             "late": self.late,
             "passes": self.passes,
+            "shared": self.shared,
         }

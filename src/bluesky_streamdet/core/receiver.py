@@ -15,6 +15,7 @@ from bluesky_streamdet.core.leftovers import Leftovers
 from bluesky_streamdet.core.resequence import BOOKKEEPING, Resequencer
 from bluesky_streamdet.core.rules import RULES, Act, Happening, State
 from bluesky_streamdet.core.series import Limits, Order, Series, differ, is_later
+from bluesky_streamdet.core.sharing import SharedFrames
 
 
 class Receiver:
@@ -23,16 +24,23 @@ class Receiver:
     limits: how long a series waits. unarmed: makes the order for a series that the stream starts by itself, or returns
     None when the configuration lets nobody start one but by request. announced: whether the stream has headers, as all
     but a few have; without them the first frame begins a series, and one of a number that came before the next.
+    shared: whether other services get some of the frames, of the headers and of the ends.
     """
 
     def __init__(
-        self, limits: Limits, unarmed: Callable[[SeriesStart | None], Order | None], *, announced: bool = True
+        self,
+        limits: Limits,
+        unarmed: Callable[[SeriesStart | None], Order | None],
+        *,
+        announced: bool = True,
+        shared: bool = False,
     ) -> None:
         self.state = State.IDLE
         self.series: Series | None = None
         self.between = Ledger()
         self.last_data = 0.0
         self.announced = announced
+        self.shared = shared
         self._limits = limits
         self._unarmed = unarmed
         self._now = 0.0
@@ -120,7 +128,7 @@ class Receiver:
                 series = self.series
                 assert series is not None
                 series.reason = series.reason or "stopped by request"
-                if expected is not None:
+                if expected is not None and not self.shared:
                     series.ledger.expected = expected
                     series.promised = True
                 self._finish(series)
@@ -164,12 +172,15 @@ class Receiver:
             return
         self._leftovers.header_came()
         first = None if start.position is None else start.position + 1
-        series = self._begin(order, start, start.series, Resequencer(first, *self._limits.of_gaps))
+        frames = SharedFrames() if self.shared else Resequencer(first, *self._limits.of_gaps)
+        series = self._begin(order, start, start.series, frames)
         self._announce(series)
 
     def _begin(self, order: Order, start: SeriesStart | None, key: str | None, frames: Resequencer) -> Series:
         series = self.series = Series(order, start, key, frames)
-        series.ledger.expected = order.expected_of(start)
+        series.ledger.shared = self.shared
+        # How many come here of those that the order or the stream counts, nobody can tell.
+        series.ledger.expected = None if self.shared else order.expected_of(start)
         self._order = None
         self._begun = False
         self._settle_by = None
@@ -189,6 +200,10 @@ class Receiver:
             self.between.foreign[why] += 1
             self._leftovers.refused(frame)
             return
+        if self.shared:
+            self._begin(order, None, frame.series, SharedFrames())
+            self._take(frame)
+            return
         if not self.announced:
             limits = self._limits
             self._begin(order, None, frame.series, Resequencer(None, *limits.of_gaps, settle=limits.settle_seconds))
@@ -200,7 +215,7 @@ class Receiver:
         self._take(frame)
 
     def _is_left_over(self, frame: Frame) -> bool:
-        if self.announced:
+        if self.announced and (frame.series is not None or not self.shared):
             return self._leftovers.has(frame, armed=self._order is not None)
         # A camera that nobody stops counts on from one order to the next: who arms wants what comes.
         if self._order is not None or self._silence >= self._limits.quiet_seconds:
@@ -236,7 +251,7 @@ class Receiver:
         if (frame.series != series.key or series.end_position is not None) and not self._belongs(frame, series):
             return
         ledger, frames = series.ledger, series.frames
-        if not self.announced and frames.begins_anew(frame, self._now):
+        if (self.shared or not self.announced) and frames.begins_anew(frame, self._now):
             self._postpone(frame)
             if self.series is series:
                 self._close(series)
@@ -382,7 +397,7 @@ class Receiver:
         series = self._begin(self._order, None, None, Resequencer(None, *self._limits.of_gaps))
         series.reason = reason
         series.aborted = aborted
-        if expected is not None:
+        if expected is not None and not self.shared:
             series.ledger.expected = expected
         self._leave(series)
 

@@ -116,13 +116,13 @@ class Resequencer:
         """Whether a frame without position has a number that came before, or one below the first and no longer late."""
         last, number = self._last, frame.number
         if last is not None and number <= last.number:
-            if number == last.number and _same_payload(frame, last):
+            if number == last.number and same_payload(frame, last):
                 return False
             position = number - self._offset
             late = position < self._first and now - self._since < self._seconds
             return not late and not self.gaps.has(position)
         held = self._held.get(number - self._offset) if self._held else None
-        return held is not None and not _same_payload(frame, held[0])
+        return held is not None and not same_payload(frame, held[0])
 
     def flush(self) -> tuple[Frame, ...]:
         """Give up every gap; return all that is held, in order."""
@@ -211,7 +211,7 @@ class Resequencer:
             if held is None:
                 return self._hold(frame, position, now)
             last = held[0]
-        if number == last.number and _same_payload(frame, last):
+        if number == last.number and same_payload(frame, last):
             self.duplicates += 1
             return ()
         if number < last.number and (position < self._pass or self.gaps.fill(position)):
@@ -225,7 +225,7 @@ class Resequencer:
         held = self._held.get(frame.number)
         if held is None:
             return self._hold(frame, frame.number, now)
-        if _same_payload(frame, held[0]):
+        if same_payload(frame, held[0]):
             self.duplicates += 1
             return ()
         return self._pass_anew(frame)
@@ -290,6 +290,7 @@ class Resequencer:
         return self._release()
 
 
-def _same_payload(one: Frame, other: Frame) -> bool:
+def same_payload(one: Frame, other: Frame) -> bool:
+    """Whether two frames have the same pixels."""
     pairs = zip(one.parts, other.parts, strict=False)
     return len(one.parts) == len(other.parts) and all(memoryview(a) == memoryview(b) for a, b in pairs)

@@ -17,6 +17,9 @@ from bluesky_streamdet.core.resequence import Resequencer
 MOST_DIGITS = 20
 """Of a number by which a detector calls a series; longer ones are names like any other."""
 
+SHARE = "other services have the rest of it, and only all of them together tell what is missing"
+"""What has to be said of a series that this service shares."""
+
 HEADER_FIELDS = ("series", "position", "filename", "frames", "save")
 
 
@@ -143,7 +146,8 @@ class Series:
     def outcome(self) -> tuple[Outcome, str]:
         """The verdict on a closed series, and why, in words."""
         shortfalls = self.ledger.shortfalls()
-        reason = "; ".join(one for one in (self.fault, self.reason, *shortfalls) if one)
+        share = SHARE if self.ledger.shared else ""
+        reason = "; ".join(one for one in (self.fault, self.reason, *shortfalls, share) if one)
         if self.aborted:
             return Outcome.ABORTED, reason
         return (Outcome.INCOMPLETE if shortfalls or self.fault else Outcome.COMPLETE), reason

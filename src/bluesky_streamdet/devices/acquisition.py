@@ -359,6 +359,7 @@ class Acquisition:
             name=choice.filename,
             open_ended=True,
             frames_per_event=self._frames_per_event if stream else 1,
+            frames_per_file=0,  # documents point at one file that grows
             metadata={"device": self._name},
         )
         watch = SeriesWatch(client, arm(client, request, self.setup, self._name))

@@ -121,13 +121,20 @@ class RunFile:
 def layout_of(report: SeriesReport, data: DatasetReport, frames_per_event: int, setup: Setup) -> FrameLayout:
     """What the service says of frames, with the columns to announce beside them."""
     group = f"/entry/instrument/{report.detector}"
-    columns = {name: Column(f"{group}/{name}", COLUMNS[name]) for name in setup.columns}
+    said = {one.name: one for one in data.columns}
+    columns: dict[str, Column] = {}
+    for name in setup.columns:
+        one = said.get(name)
+        columns[name] = _column(one) if one is not None else Column(f"{group}/{name}", COLUMNS[name])
     for one in data.scalars:
         if one.name in setup.scalars:
-            dims = setup.dims.get(one.name, ())
-            columns[one.name] = Column(f"{group}/{one.name}", one.dtype, one.shape, one.unit, dims)
+            columns[one.name] = _column(one, setup.dims.get(one.name, ()))
     frames = setup.dims.get("", ())
     return FrameLayout(data.shape, data.dtype, data.chunk_shape, frames_per_event, data.dataset, columns, frames)
+
+
+def _column(said: ScalarReport, dims: tuple[str, ...] = ()) -> Column:
+    return Column(said.dataset, said.dtype, said.shape, said.unit, dims)
 
 
 def expected_layout(

@@ -13,16 +13,21 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from bluesky_streamdet import __version__
 from bluesky_streamdet.service import metrics, problems, reference, routes
+from bluesky_streamdet.service.config import RestConfig
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.gate import Gate, WithKey
 from bluesky_streamdet.service.keys import ApiKey
+from bluesky_streamdet.service.live import Live
 from bluesky_streamdet.service.supervisor import Supervisor
 
 PAGE = "page.html"
 
 
-def create_app(supervisor: Supervisor, key: ApiKey) -> FastAPI:
-    """The application for one service. The supervisor is started and closed by whoever made it."""
+def create_app(supervisor: Supervisor, key: ApiKey, rest: RestConfig | None = None) -> FastAPI:
+    """The application of one detector. The supervisor is started and closed by whoever made it.
+
+    rest: where it is served, which the detector's own configuration says when left out.
+    """
     app = FastAPI(
         title=f"streamdet: {supervisor.config.detector}",
         version=__version__,
@@ -34,17 +39,18 @@ def create_app(supervisor: Supervisor, key: ApiKey) -> FastAPI:
     app.state.control = Control(supervisor)
     app.state.board = supervisor.board
     app.state.series = supervisor.series
+    app.state.live = Live(app.state.control)
     app.include_router(routes.router)
     _add_pages(app, supervisor)
     problems.install(app)
-    rest = supervisor.config.rest
+    rest = rest or supervisor.config.rest
     app.add_middleware(Gate, admission=WithKey(key), names=[rest.host, *rest.allowed_hosts])
     return app
 
 
 def _add_pages(app: FastAPI, supervisor: Supervisor) -> None:
     page = files(__package__).joinpath(PAGE).read_text(encoding="utf-8")
-    page_headers = {"Content-Security-Policy": _policy(page), "Cache-Control": "no-cache"}
+    page_headers = {"Content-Security-Policy": policy(page), "Cache-Control": "no-cache"}
 
     @app.get("/", include_in_schema=False)
     async def live_page() -> Response:
@@ -53,7 +59,7 @@ def _add_pages(app: FastAPI, supervisor: Supervisor) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         text = reference.page(app.openapi())
-        return HTMLResponse(text, headers={"Content-Security-Policy": _policy(text)})
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy(text)})
 
     @app.get("/healthz", tags=["probes"])
     async def healthz() -> dict[str, str]:
@@ -73,7 +79,7 @@ def _add_pages(app: FastAPI, supervisor: Supervisor) -> None:
         return Response(metrics.exposition(supervisor), media_type=CONTENT_TYPE_LATEST)
 
 
-def _policy(page: str) -> str:
+def policy(page: str) -> str:
     """A content security policy that lets a page run the scripts that stand in it, and talk to us alone."""
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts]

@@ -24,12 +24,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bluesky_streamdet.catalog import CODECS, DETECTORS, endpoints_of
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service import yamlfile
 from bluesky_streamdet.service.compat import detectors_yaml, repeater_json
-from bluesky_streamdet.service.compat.config import CompatConfig
-from bluesky_streamdet.service.wording import Place, in_words
+from bluesky_streamdet.service.compat.config import CompatConfig, with_usual
+from bluesky_streamdet.streaming import yamlfile
 from bluesky_streamdet.streaming.config import DataPlaneConfig, PlaneConfig
 from bluesky_streamdet.streaming.endpoints import Section
+from bluesky_streamdet.streaming.wording import Place, in_words
 
 PREFIX = "STREAMDET_"
 SEPARATOR = "__"
@@ -103,8 +103,8 @@ class ServedDetector(PlaneConfig):
 class DetectorConfig(ServedDetector, DataPlaneConfig):
     """A detector that sends. `type` is a row of `catalog.DETECTORS`.
 
-    The row gives `codec`, `source.socket` and `transforms` where they are left out. For clients of the old stream
-    repeater, which start it, it begins `paused`.
+    The row gives `codec`, `source.socket` and `transforms` where they are left out, and an old program whose clients
+    are answered what that did; see `compat.config.USUAL`.
     """
 
     type: str = Field(json_schema_extra=lambda schema: schema.update(enum=list(DETECTORS)))
@@ -124,9 +124,8 @@ class DetectorConfig(ServedDetector, DataPlaneConfig):
             return values
         row = DETECTORS.get(str(values.get("type")))
         values = {"codec": row.codec if row else UNKNOWN, **values}
-        source, compat = values.get("source"), values.get("compat")
-        if "repeater" in (compat, compat.get("dialect") if isinstance(compat, dict) else None):
-            values = {"paused": True, **values}
+        values = with_usual(values)
+        source = values.get("source")
         if row and row.transforms:
             values = {"transforms": list(row.transforms), **values}
         if row and isinstance(source, dict):
@@ -163,9 +162,10 @@ WRITE_THEM = "Write its detectors under `detectors:`, each with a name and a typ
 
 
 class ServiceConfig(Section, Generic[Kind]):
-    """A whole file: the detectors by their names."""
+    """A whole file: the detectors by their names. rest: where one service answers for several of them."""
 
     detectors: dict[str, Kind] = Field(min_length=1)
+    rest: RestConfig = RestConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -201,6 +201,26 @@ def load(
         name = _choice(path, name, [str(one) for one in detectors])
         values = {**values, "detectors": {name: detectors[name]}}
     return validated(values, name or "", environ, document.place, model)
+
+
+def load_cameras(
+    path: Path, chosen: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> tuple[list[DetectorConfig], RestConfig]:
+    """Several detectors of a file, all of them unless some are named, and where one service answers for them.
+
+    Raises `ConfigError`, which names all that is wrong with any of them.
+    """
+    cameras, complaints = [], []
+    for name in dict.fromkeys(chosen or names(path)):
+        try:
+            cameras.append(load(path, name, environ))
+        except ConfigError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise ConfigError("\n".join(dict.fromkeys(complaints)))
+    values = yamlfile.read(path).values
+    changed, _ = _with_environment({"rest": values.get("rest")}, environ, DetectorConfig)
+    return cameras, RestConfig.model_validate(changed["rest"] or {})
 
 
 def names(path: Path) -> list[str]:

@@ -103,12 +103,13 @@ class Control:
             raise RequestRefused(
                 f"Series {id} has ended; its file is closed.", "Send parameters before its end, or write another file."
             )
-        answer, _ = await self._supervisor.ask(SetParameters(parameters=parameters))
+        answer, _ = await self._supervisor.ask(SetParameters(series=id, parameters=parameters))
         return answer.series or self._supervisor.series.report(id)
 
     async def set_log_level(self, level: LogLevel) -> None:
         """Let both planes say more, or less."""
         await self._supervisor.ask(SetLogLevel(level=level))
+        self._supervisor.config.log_level = level
         logging.getLogger("bluesky_streamdet").setLevel(level)
 
     async def instruct(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:

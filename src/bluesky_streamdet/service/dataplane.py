@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 LAST_LINES = 20
 """So much of what the process printed is kept, to say why it ended."""
+SAID, LONGEST_LINE = 5, 300
+"""Lines of it that go into the account of a series, and characters of each."""
 LAST_WORDS = 0.3
 """Seconds for what an ended process said to arrive."""
 KILL_SECONDS = 10.0
@@ -96,7 +98,8 @@ class DataPlaneProcess:
 
     async def ask(self, command: Command, timeout: float) -> tuple[Answer, list[bytes]]:
         """Send a command; see `ControlEnd.ask`."""
-        assert self._link is not None
+        if self._link is None:
+            raise NotRunning("The data plane has just ended.")
         return await self._link.ask(command, timeout)
 
     async def quit(self, timeout: float) -> bool:
@@ -136,25 +139,44 @@ class DataPlaneProcess:
     async def close(self) -> None:
         """Kill it if it still lives, take what it said last, and let go of everything."""
         await self.kill()
-        if self._first.done() and not self._first.cancelled():
-            self._first.exception()  # Now somebody has looked at it.
-        self._first.cancel()
+        if not self._first.done():
+            self._first.set_exception(DataPlaneDied("The data plane was ended before it had started."))
+        self._first.exception()  # Now somebody has looked at it.
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._link is not None:
-            await self._link.close()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None when there is none, or none any more."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of the process; negative for the signal that killed it, None while it runs."""
+        return self._process.returncode if self._process is not None else None
 
     def why_it_ended(self) -> str:
         """How the process ended, in words."""
-        code = self._process.returncode if self._process is not None else None
+        code = self.exit_code
         if code is None:
             return "the data plane does not run"
         if code < 0:
             return f"the data plane was killed by signal {-code} ({_signal_name(-code)})"
         last = next((line for line in reversed(self.last_words) if line.strip()), "")
         return f"the data plane ended with exit code {code}{f': {last.strip()}' if last else ''}"
+
+    def what_it_said(self) -> str:
+        """The end of what the process printed, to stand behind why it ended; empty when it printed nothing more."""
+        lines = [line.strip() for line in self.last_words if line.strip()]
+        if (self.exit_code or 0) >= 0:
+            lines = lines[:-1]  # The last one is told with the exit code.
+        said = " | ".join(line[:LONGEST_LINE] for line in lines[-SAID:])
+        return f"; it had said: {said}" if said else ""
 
     async def _configure(self) -> None:
         assert self._process is not None and self._process.stdin is not None

@@ -43,7 +43,7 @@ class WithKey:
     def __call__(self, scope: Scope, headers: Headers) -> None:
         reading = scope["type"] == "websocket" or scope["method"] in READING
         near = (client := address_of(scope)) is not None and client.is_loopback
-        if reading and (near or scope["path"] in OPEN_PATHS):
+        if reading and (near or _own_path(scope) in OPEN_PATHS):
             return
         key = _key_of(headers)
         if key is None or not self._key.fits(key):
@@ -125,6 +125,11 @@ def _check_length(headers: Headers) -> None:
 
 def _too_large() -> Refusal:
     return Refusal(413, "too_large", f"The body is larger than {LARGEST_BODY} bytes.", "Frames do not travel this way.")
+
+
+def _own_path(scope: Scope) -> str:
+    """The path of a request within its application, which may be one of several behind one address."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 def address_of(scope: Scope) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

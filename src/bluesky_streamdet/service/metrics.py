@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bluesky_streamdet.core.rules import State
-from bluesky_streamdet.service.records import tally
+from bluesky_streamdet.service.records import payload, tally
 from bluesky_streamdet.service.supervisor import Supervisor
 from bluesky_streamdet.streaming.status import CrystfelReport, OutputReport, SourceReport, Status
 
@@ -30,6 +31,10 @@ REASONED = {
     "malformed": "Messages that could not be decoded",
     "discarded": "Frames that were thrown away",
     "failed": "Frames that could not be written",
+}
+BYTES = {
+    "received": "Payload of frames in series, as it came",
+    "written": "Of it, what others can read in a file",
 }
 ONLY_AT_THE_END = "missing"
 """It falls while frames come, which a counter must not."""
@@ -52,7 +57,7 @@ class ServiceCollector(Collector):
     def _of_series(self, status: Status) -> Iterator[Metric]:
         counts = self._supervisor.series.counts.copy()
         if status.series is not None and status.series.outcome is None:
-            running = tally(status.series.ledger)
+            running = tally(status.series.ledger) + payload(status.series.statistics)
             del running[ONLY_AT_THE_END, ""]
             counts += running
         counts += tally(status.between)
@@ -61,6 +66,10 @@ class ServiceCollector(Collector):
         for name, text in REASONED.items():
             values = {(status.detector, why): count for (key, why), count in counts.items() if key == name}
             yield _counter(f"frames_{name}", text, values, ["detector", "reason"])
+        for name, text in BYTES.items():
+            yield _counter(f"{name}_bytes", text, {(status.detector,): counts["bytes", name]}, ["detector"])
+        hooks = {(status.detector, how): count for (key, how), count in counts.items() if key == "hooks"}
+        yield _counter("hooks", "Commands that were run for closed series", hooks, ["detector", "result"])
         closed = {(status.detector,): self._supervisor.series.closed}
         yield _counter("series", "Series that have ended", closed, ["detector"])
 
@@ -83,14 +92,31 @@ class ServiceCollector(Collector):
             yield _gauge(
                 "without_data_seconds", "Since the last message, while a series is armed or runs", silence, label
             )
-        free = {here: float(shutil.disk_usage(self._supervisor.config.files.directory).free)}
-        yield _gauge("disk_free_bytes", "Room in the data directory", free, label)
+        with suppress(OSError):  # What is wrong with the directory, the status says.
+            free = {here: float(shutil.disk_usage(self._supervisor.config.files.directory).free)}
+            yield _gauge("disk_free_bytes", "Room in the data directory", free, label)
 
 
-def exposition(supervisor: Supervisor) -> bytes:
+class _Several(Collector):
+    """The metrics of several detectors, those of one name together, as Prometheus wants them."""
+
+    def __init__(self, supervisors: Sequence[Supervisor]) -> None:
+        self._supervisors = supervisors
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for supervisor in self._supervisors:
+            for metric in ServiceCollector(supervisor).collect():
+                known = families.setdefault(metric.name, metric)
+                if known is not metric:
+                    known.samples.extend(metric.samples)
+        yield from families.values()
+
+
+def exposition(*supervisors: Supervisor) -> bytes:
     """The metrics as text. Asks the file system, so not in an event loop."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ServiceCollector(supervisor))
+    registry.register(_Several(supervisors))
     return generate_latest(registry)
 
 

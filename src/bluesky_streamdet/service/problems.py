@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from bluesky_streamdet.core import errors
-from bluesky_streamdet.service.wording import in_words
 from bluesky_streamdet.streaming.problems import problem_of
 from bluesky_streamdet.streaming.status import Problem
+from bluesky_streamdet.streaming.wording import in_words
 
 log = logging.getLogger(__name__)
 

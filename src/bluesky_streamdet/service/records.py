@@ -14,18 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import ValidationError
-
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
+from bluesky_streamdet.streaming.files.paths import RECORDS
+from bluesky_streamdet.streaming.settling import settled
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport, Statistics
 
 log = logging.getLogger(__name__)
 
 KEPT = 100
-FOLDER = Path(".streamdet", "series")
 SUMMED = ("received", "unique", "duplicate", "written", "live_only", "missing", "late")
-LOST = "not written when the data plane died"
 
 
 class OnDisk(Protocol):
@@ -50,7 +48,7 @@ class SeriesRecords:
     """
 
     def __init__(self, directory: Path, detector: str, kept: int = KEPT) -> None:
-        self._folder = directory / FOLDER
+        self._folder = directory / RECORDS
         self._detector = detector
         self._kept = kept
         self._series: dict[str, SeriesReport] = {}
@@ -60,7 +58,7 @@ class SeriesRecords:
         """Read what is there, and make sure that more can be written. Raises `ConfigError` when it can't."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            files = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+            files = list(self._folder.glob("*.json"))
         except OSError as error:
             raise ConfigError(
                 f"The data directory {self._folder.parent.parent} can't be used: {error.strerror}.",
@@ -68,10 +66,11 @@ class SeriesRecords:
             ) from error
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise ConfigError(f"The folder {self._folder} can't be written to.", "Mend its owner or mode.")
-        for file in files:
-            report = _read(file)
-            if report is not None and report.detector == self._detector:
-                self._series[report.id] = report
+        found = [_read(file) for file in files]
+        ours = [(begun, report) for begun, report in filter(None, found) if report.detector == self._detector]
+        # By when they began: what comes after the end, such as the result of a hook, makes none of them newer.
+        self._series = {report.id: report for _, report in sorted(ours, key=lambda pair: pair[0])}
+        self._forget_surplus()
 
     def __contains__(self, id: str) -> bool:
         return id in self._series
@@ -91,12 +90,9 @@ class SeriesRecords:
         known = self._series.get(report.id)
         self._series[report.id] = report
         if known is None:
-            surplus = list(self._series)[: -self._kept]
-            self._surplus += surplus
-            for id in surplus:
-                del self._series[id]
+            self._forget_surplus()
             return True
-        counts = {"ledger": known.ledger}
+        counts = {"ledger": known.ledger, "statistics": known.statistics}
         return report.model_copy(update=counts) != known
 
     def save(self, report: SeriesReport) -> None:
@@ -106,6 +102,12 @@ class SeriesRecords:
         os.replace(temporary, self._file(report.id))
         while self._surplus:
             self._file(self._surplus.pop()).unlink(missing_ok=True)
+
+    def _forget_surplus(self) -> None:
+        surplus = list(self._series)[: -self._kept]
+        self._surplus += surplus
+        for id in surplus:
+            del self._series[id]
 
     def _file(self, id: str) -> Path:
         return self._folder / f"{id}.json"
@@ -122,6 +124,11 @@ def tally(ledger: LedgerReport) -> Counter[tuple[str, str]]:
     return counts
 
 
+def payload(statistics: Statistics) -> Counter[tuple[str, str]]:
+    """The bytes of a series, to be summed with what `tally` returns."""
+    return Counter({("bytes", "received"): statistics.bytes_received, ("bytes", "written"): statistics.bytes_written})
+
+
 def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> SeriesReport:
     """The last word on a series whose data plane died, or lost its service and stopped.
 
@@ -129,7 +136,9 @@ def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> Serie
     last word already; one that was closed for want of a service says how far the series came.
     """
     closed = disk is not None and disk.outcome is not None
-    ledger = (disk.ledger if disk is not None and closed else None) or _settled(report.ledger, disk)
+    ledger = (disk.ledger if disk is not None and closed else None) or settled(
+        report.ledger, disk.written if disk is not None else 0
+    )
     outcome = Outcome.INTERRUPTED
     if disk is not None and closed:
         whole = disk.outcome is Outcome.COMPLETE and ledger.expected is not None and ledger.unique >= ledger.expected
@@ -141,31 +150,16 @@ def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> Serie
     return report.model_copy(update={"outcome": outcome, "reason": reason, "ledger": ledger, "ended_at": ended})
 
 
-def _settled(ledger: LedgerReport, disk: OnDisk | None) -> LedgerReport:
-    """The account with what is on disk as written, and what was on its way as failed; its sums hold."""
-    readable = disk.written if disk is not None else 0
-    settled = readable + ledger.live_only + sum(ledger.discarded.values()) + sum(ledger.failed.values())
-    # The file may be ahead of the last news of it.
-    unique = max(ledger.unique, settled)
-    lost = unique - settled
-    failed = {**ledger.failed, LOST: lost} if lost else ledger.failed
-    others = ledger.duplicate + sum(ledger.foreign.values()) + sum(ledger.malformed.values())
-    missing = ledger.missing if ledger.expected is None else max(0, ledger.expected - unique)
-    return ledger.model_copy(
-        update={
-            "written": readable,
-            "unique": unique,
-            "received": unique + others,
-            "failed": failed,
-            "missing": missing,
-            "pending": 0,
-        }
-    )
-
-
-def _read(file: Path) -> SeriesReport | None:
+def _read(file: Path) -> tuple[float, SeriesReport] | None:
+    """A record, and when its series began; None for what is none, as anybody may have written into the folder."""
     try:
-        return SeriesReport.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        report = SeriesReport.model_validate_json(file.read_text(encoding="utf-8"))
+        if report.id != file.stem:
+            raise ValueError(f"it is of a series {report.id!r}")
+        begun = report.armed_at or report.started_at or report.ended_at
+        return begun.timestamp() if begun is not None else file.stat().st_mtime, report
+    except FileNotFoundError:
+        return None  # The service of another detector has removed its oldest one.
+    except (OSError, ValueError, OverflowError) as error:
         log.warning("the record %s can't be read and is left alone: %s", file, error)
         return None

@@ -15,7 +15,7 @@ a {{ color: #7cc4ff }} code, .m {{ font-family: ui-monospace, monospace; }}
 section {{ border-top: 1px solid #2c3640; padding: .8rem 0; }} h2 {{ font-size: 1.05rem; margin: 0; }}
 table {{ border-collapse: collapse; margin: .4rem 0; }}
 td {{ padding: .1rem 1rem .1rem 0; vertical-align: top; }} .dim {{ color: #98a4b0; }}
-</style><h1>{title}</h1><p>{text} <a href="/">Live page</a> · <a href="/openapi.json">OpenAPI</a></p>
+</style><h1>{title}</h1><p>{text} <a href="./">Live page</a> · <a href="openapi.json">OpenAPI</a></p>
 <p>Reading is open on the machine itself. What changes anything (marked ●) needs the key:
 <code>Authorization: Bearer KEY</code>. Failures answer
 <code>{{"error": {{"code", "message", "hint"}}}}</code>.</p>"""

@@ -5,39 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Response, Security, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Header, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bluesky_streamdet.service import frames
-from bluesky_streamdet.service.board import StatusBoard
-from bluesky_streamdet.service.control import FRAME_AGE, Control, LogLevel
-from bluesky_streamdet.service.gate import PROTOCOL
+from bluesky_streamdet.service import frames, pushing
+from bluesky_streamdet.service.control import FRAME_AGE, LogLevel
 from bluesky_streamdet.service.problems import ErrorBody
-from bluesky_streamdet.service.serieslog import SeriesLog
+from bluesky_streamdet.service.pushing import Asked, Board, Id, Log
 from bluesky_streamdet.streaming.endpoints import OutputConfig, Outputs, SourceConfig
-from bluesky_streamdet.streaming.messages import ArmRequest, Stop
+from bluesky_streamdet.streaming.messages import ArmRequest, Parameters, Stop
 from bluesky_streamdet.streaming.status import FrameTotal, OutputState, SeriesReport, Status
 
-
-def _control(connection: HTTPConnection) -> Control:
-    return connection.app.state.control
-
-
-def _board(connection: HTTPConnection) -> StatusBoard:
-    return connection.app.state.board
-
-
-def _log(connection: HTTPConnection) -> SeriesLog:
-    return connection.app.state.series
-
-
-Asked = Annotated[Control, Depends(_control)]
-Board = Annotated[StatusBoard, Depends(_board)]
-Log = Annotated[SeriesLog, Depends(_log)]
-Id = Annotated[str, Path(description="of the series", max_length=80)]
 Name = Annotated[str, Path(description="of the output", max_length=80)]
 
 FAILURES: dict[int | str, dict[str, Any]] = {
@@ -69,10 +49,10 @@ async def status(board: Board) -> Status:
 
 
 @router.post("/series", status_code=201, responses=CONFLICT, dependencies=CHANGES)
-async def arm(control: Asked, response: Response, request: ArmRequest | None = None) -> SeriesReport:
+async def arm(control: Asked, http: Request, response: Response, request: ArmRequest | None = None) -> SeriesReport:
     """Expect a series: of the next frames, or of those that already wait."""
     report = await control.arm(request or ArmRequest())
-    response.headers["Location"] = f"{router.prefix}/series/{report.id}"
+    response.headers["Location"] = f"{http.scope.get('root_path', '')}{router.prefix}/series/{report.id}"
     return report
 
 
@@ -101,7 +81,7 @@ async def abort(control: Asked, id: Id) -> SeriesReport:
 
 
 @router.patch("/series/{id}/parameters", responses=NOT_FOUND | CONFLICT, dependencies=CHANGES)
-async def set_parameters(control: Asked, id: Id, parameters: dict[str, Any]) -> SeriesReport:
+async def set_parameters(control: Asked, id: Id, parameters: Parameters) -> SeriesReport:
     """Add metadata to a series that is armed or runs; it goes into the file."""
     return await control.set_parameters(id, parameters)
 
@@ -207,39 +187,4 @@ async def set_log_level(control: Asked, board: Board, request: LogLevelRequest) 
     return board.status
 
 
-@router.websocket("/events")
-async def events(socket: WebSocket, board: Board) -> None:
-    """The status at each change, and once a second at least. What the client sends is ignored."""
-    await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
-    sending = asyncio.create_task(_send_events(socket, board))
-    listening = asyncio.create_task(_listen(socket))
-    try:
-        await asyncio.wait([sending, listening], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (sending, listening):
-            task.cancel()
-        await asyncio.wait([sending, listening])
-    if sending.cancelled():
-        return
-    failure = sending.exception()
-    if failure is None:
-        await socket.close(1001, "the service ends")
-    elif not isinstance(failure, WebSocketDisconnect):
-        raise failure
-
-
-async def _send_events(socket: WebSocket, board: StatusBoard) -> None:
-    """Send until the service ends. A slow client gets the newest status when it is ready, and none in between."""
-    current: Status | None = board.status
-    while current is not None:
-        await socket.send_text(current.model_dump_json())
-        current = await board.newer_than(current.revision)
-
-
-async def _listen(socket: WebSocket) -> None:
-    """Return when the client is gone."""
-    try:
-        while True:
-            await socket.receive_text()
-    except (WebSocketDisconnect, KeyError):
-        return
+router.include_router(pushing.router)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bluesky_streamdet.core.errors import NoSuchSeries, StreamdetError
-from bluesky_streamdet.service.records import OnDisk, SeriesRecords, interrupted, tally
-from bluesky_streamdet.streaming.status import SeriesReport
+from bluesky_streamdet.service.records import OnDisk, SeriesRecords, interrupted, payload, tally
+from bluesky_streamdet.streaming.status import HookReport, SeriesReport
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ def describe(path: Path) -> OnDisk:
 class SeriesLog:
     """The series of one detector: news at once on disk, counts now and then. Lives in one event loop.
 
-    closed, counts: how many series were closed since the start, and the sums of their ledgers.
+    closed, counts: how many series were closed since the start, and the sums of their ledgers. on_closed: called when
+    one has been.
     describe: tells what a file holds that was left behind. clock: seconds, monotonic.
     """
 
@@ -51,6 +52,7 @@ class SeriesLog:
         self.last: SeriesReport | None = None
         self.closed = 0
         self.counts = Counter[tuple[str, str]]()
+        self.on_closed: Callable[[SeriesReport], None] = lambda _: None
         self._records = SeriesRecords(directory, detector)
         self._describe = describe
         self._clock = clock
@@ -64,6 +66,10 @@ class SeriesLog:
         """Read the records, and close those of series that ran when their service died. Raises `ConfigError`."""
         self._records.load()
         self._writer = asyncio.create_task(self._write(), name="series log")
+        for report in self._records.newest_first():
+            if report.hook is not None and report.hook.running:
+                hook = HookReport(output="The service died while it ran.")
+                self.note(report.model_copy(update={"hook": hook}))
         for report in self._records.unfinished():
             await self.interrupt(report, "the service died while the series ran")
         self.last = next(iter(self._records.newest_first()), None)
@@ -84,17 +90,23 @@ class SeriesLog:
     def note(self, report: SeriesReport) -> None:
         """Remember the newest account of a series, and see that it gets to disk."""
         known = self._records.get(report.id)
-        if known is not None and known.outcome is not None and report.outcome is None:
-            return  # Late news of a series that is closed: it does not come back to life.
-        if report.outcome is not None and (known is None or known.outcome is None):
-            self.last = report
-            self.closed += 1
-            self.counts += tally(report.ledger)
+        if known is not None and known.outcome is not None and report.hook is None:
+            return  # Late news of a series that is closed: only its hook has anything more to say.
+        closing = report.outcome is not None and (known is None or known.outcome is None)
+        if report.hook is not None and not report.hook.running:
+            self.counts["hooks", _result_of(report.hook)] += 1
         news = known != report and self._records.note(report)
         if news or (known != report and self._clock() - self._saved_at >= COUNTS_EVERY):
             self._waiting[report.id] = report
             self._saved_at = self._clock()
             self._wake.set()
+        if closing:
+            self.closed += 1
+            self.counts += tally(report.ledger) + payload(report.statistics)
+        if closing or (self.last is not None and self.last.id == report.id):
+            self.last = report
+        if closing:
+            self.on_closed(report)
 
     async def interrupt(self, report: SeriesReport, reason: str) -> SeriesReport:
         """Close a series whose data plane died, with what is on disk."""
@@ -137,3 +149,9 @@ class SeriesLog:
                     await asyncio.to_thread(self._records.save, report)
                 except OSError as error:
                     log.warning("series %s can't be recorded: %s", report.id, error)
+
+
+def _result_of(hook: HookReport) -> str:
+    if hook.code is None:
+        return "not ended"
+    return "failed" if hook.code else "done"

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, StreamdetError
+from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import ServedDetector
 from bluesky_streamdet.service.dataplane import DataPlaneProcess, NotRunning, command_of
+from bluesky_streamdet.service.hook import Hook
 from bluesky_streamdet.service.predecessor import PidFile
 from bluesky_streamdet.service.serieslog import Describe, SeriesLog, describe
 from bluesky_streamdet.streaming.messages import Answer, Command
-from bluesky_streamdet.streaming.status import Status
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +38,14 @@ PULSE = 0.25
 class Supervisor:
     """One data plane and all that is known of it. Lives in one event loop; `start` it, and `close` it whatever happens.
 
+    NEXT: what happens after a death, for the status. ABSENT: the state of a service that has no data plane now.
+
     describe: tells what a file holds that was left behind. command, backoff: how a data plane is started, as the
     configuration says when left out, and how long after a death. clock: seconds, monotonic.
     """
+
+    NEXT: ClassVar[str] = "It is started again by itself; then the next series may begin."
+    ABSENT: ClassVar[State | Literal["error"]] = "error"
 
     def __init__(
         self,
@@ -50,9 +59,12 @@ class Supervisor:
         self.restarts = 0
         self.series = SeriesLog(config.files.directory, config.detector, describe, clock)
         self.board = StatusBoard(Status(detector=config.detector, log_level=config.log_level), clock)
+        self.hook = Hook(config.files, self._note_hook)
+        self.series.on_closed = self.hook.run
         self._command = command or command_of(config.PLANE)
         self._backoff = backoff
         self._clock = clock
+        self._started_at = datetime.now(UTC)
         self._pid_file = PidFile(config.files.directory, config.detector, config.PLANE)
         self._plane: DataPlaneProcess | None = None
         self._latest: Status | None = None
@@ -69,10 +81,8 @@ class Supervisor:
         await self._pid_file.wait_for_predecessor(self.config.watch.drain)
         await self.series.start()
         plane = await self._launch()
-        self._tasks = [
-            asyncio.create_task(self._keep_running(plane), name="data plane"),
-            asyncio.create_task(self._look_for_silence(), name="pulse"),
-        ]
+        self._look_after(self._keep_running(plane))
+        self._look_after(self._look_for_silence())
 
     async def close(self) -> None:
         """Let the data plane drain and end; what it can't finish in time is closed as interrupted."""
@@ -87,13 +97,20 @@ class Supervisor:
             await asyncio.wait(self._tasks)
         if self._plane is not None:
             await self._lay_out(self._plane, "the service ended before the series was finished")
+        await self.hook.close(min(self.config.files.hook_seconds, self.config.watch.drain))
         await self.series.close()
         self.board.close()
 
     def hurry(self) -> None:
         """End without draining; for who has called `close` and can't wait."""
+        self.hook.hurry()
         if self._plane is not None:
             self._plane.kill_now()
+
+    @property
+    def process(self) -> int | None:
+        """The number of the data plane's process; None while there is none."""
+        return self._plane.pid if self._plane is not None else None
 
     @property
     def ready(self) -> bool:
@@ -136,6 +153,12 @@ class Supervisor:
 
     # The data plane's process.
 
+    def _look_after(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have something done until it ends, or the service does."""
+        task = asyncio.create_task(work, name=work.__qualname__)
+        self._tasks = [*(one for one in self._tasks if not one.done()), task]
+        return task
+
     async def _launch(self, *, again: bool = False) -> DataPlaneProcess:
         plane = self._plane = DataPlaneProcess(self.config.data_plane(again=again), self._take, self._command)
         try:
@@ -158,12 +181,12 @@ class Supervisor:
             plane = await self._relaunch(deaths)
 
     async def _mourn(self, plane: DataPlaneProcess) -> None:
-        verdict, self._verdict = self._verdict or plane.why_it_ended(), None
+        verdict, self._verdict = self._verdict or f"{plane.why_it_ended()}{plane.what_it_said()}", None
         why = f"At {time.strftime('%H:%M:%S')} {plane.why_it_ended()}"
         log.warning("%s", why)
-        self._trouble = f"{why}. It is being started again."
+        self._trouble = f"{why}. What it was doing is closed."
         lost = await self._lay_out(plane, verdict)
-        self._trouble = f"{why}{lost}. It is started again by itself; then the next series may begin."
+        self._trouble = f"{why}{lost}. {self.NEXT}"
         self._publish()
 
     async def _lay_out(self, plane: DataPlaneProcess, reason: str) -> str:
@@ -216,12 +239,19 @@ class Supervisor:
         while True:
             await asyncio.sleep(PULSE)
             plane, latest = self._plane, self._latest
-            if plane is None or latest is None or self._silence() < self.config.watch.slow:
+            if plane is None or latest is None:
+                self._publish()  # So that clients know that we live, where no data plane says anything.
+                continue
+            if self._silence() < self.config.watch.slow:
                 continue
             self._publish()
             if self._silence() >= self.config.watch.silent and latest.series is None:
                 log.warning("the data plane has been silent for %.0f s and is started anew", self._silence())
                 await plane.kill()
+
+    def _note_hook(self, report: SeriesReport) -> None:
+        self.series.note(report)
+        self._publish()
 
     def _silence(self) -> float:
         return self._clock() - self._heard
@@ -233,11 +263,12 @@ class Supervisor:
         """What the data plane said last, with what only the control plane can know."""
         config = self.config
         status = self._latest or Status(detector=config.detector, log_level=config.log_level)
-        changes: dict[str, object] = {"last_series": status.last_series or self.series.last}
+        # Not as the data plane says: the records know what became of the hook too.
+        changes: dict[str, object] = {"last_series": self.series.last, "started_at": self._started_at}
         if self._trouble is not None:
             changes["error"] = self._trouble
         if self._latest is None:
-            changes["state"] = "error"
+            changes["state"] = "error" if self._trouble is not None else self.ABSENT
         elif self._silence() >= config.watch.slow:
             changes |= self._in_silence(status)
         return status.model_copy(update=changes)

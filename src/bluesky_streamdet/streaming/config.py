@@ -67,6 +67,11 @@ class PlaneConfig(Section):
         return True
 
     @property
+    def shared(self) -> bool:
+        """Whether other services get some of the frames."""
+        return False
+
+    @property
     def has_messages(self) -> bool:
         """Whether each frame comes in one message, which could be handed on."""
         return False
@@ -118,6 +123,10 @@ class DataPlaneConfig(PlaneConfig):
     @property
     def announced(self) -> bool:
         return CODECS[self.codec].announced
+
+    @property
+    def shared(self) -> bool:
+        return self.source.shared
 
     @property
     def has_messages(self) -> bool:

@@ -43,6 +43,8 @@ class SourceConfig(Section):
     endpoints: addresses such as "tcp://detector:9999". socket: "pull" or "sub". bind: whether we bind and the detector
     connects. queue: messages that ZeroMQ may hold for us on each endpoint; small, so that pushing back reaches the
     sender. modules: whether each endpoint carries one part of every frame; otherwise each carries whole frames.
+    let_go: whether we leave the detector while paused, so that frames wait there, or somebody else takes them; otherwise
+    up to `queue` of them wait here.
     """
 
     endpoints: list[str] = Field(min_length=1)
@@ -50,11 +52,21 @@ class SourceConfig(Section):
     bind: bool = False
     queue: int = Field(default=8, ge=1)
     modules: bool = False
+    let_go: bool = False
+    shared: bool = False
 
     @field_validator("endpoints")
     @classmethod
     def _are_addresses(cls, endpoints: list[str]) -> list[str]:
         return [checked_address(endpoint) for endpoint in endpoints]
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        if self.shared and (self.socket != "pull" or self.bind or len(self.endpoints) > 1):
+            raise ValueError(
+                "shared is for one endpoint that a detector pushes at, and that we connect to: socket: pull, bind: false"
+            )
+        return self
 
 
 class WriterConfig(Section):

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_streamdet.core.geometry import SAID
-from bluesky_streamdet.streaming.files import nexus
-from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect
+from bluesky_streamdet.streaming.files import places
+from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
+from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.transforms.masks import masked
 
@@ -29,25 +30,24 @@ def read_header(path: Path) -> FileHeader:
     """Of the last series. Raises `NotOurFile`, also for a file without a frame."""
     report = inspect(path)
     with open_to_read(path) as file:
-        data = file[nexus.DATA]
+        there = places.read(file)
+        data = file[there.frames]
         if not report.readable or not isinstance(data, h5py.Dataset):
             raise NotOurFile(f"{path} has no frame yet.", "Take one, so that its shape and its gaps are known.")
         last = data[-1] if report.frames_per_event == 1 else data[-1, 0]
-        group = file[nexus.detector_group(report.detector)]
-        assert isinstance(group, h5py.Group)
         bad = masked(last)
-        if "pixel_mask" in group and group["pixel_mask"].shape == bad.shape:
-            bad |= group["pixel_mask"][()] != 0
-        return FileHeader(_said(file, report), tuple(report.shape), report.dtype, bad)
+        mask = _value(file, there, "pixel_mask")
+        if mask is not None and mask.shape == bad.shape:
+            bad |= mask != 0
+        return FileHeader(_said(file, there), tuple(report.shape), report.dtype, bad)
 
 
-def _said(file: h5py.File, report: FileReport) -> dict[str, Any]:
-    places = [nexus.detector_group(report.detector), nexus.collection_group(report.detector)]
-    said = {}
-    for name in SAID:
-        paths = [nexus.ELSEWHERE[name]] if name in nexus.ELSEWHERE else [f"{place}/{name}" for place in places]
-        for path in paths:
-            if path in file and isinstance(file[path], h5py.Dataset):
-                said[name] = file[path][()]
-                break
-    return said
+def _said(file: h5py.File, there: Places) -> dict[str, Any]:
+    values = {name: _value(file, there, name) for name in SAID}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _value(file: h5py.File, there: Places, name: str) -> Any:
+    """What the header said under this name; None for what it did not say."""
+    dataset = file.get(there.settings.get(name) or there.inside(name))
+    return dataset[()] if isinstance(dataset, h5py.Dataset) else None

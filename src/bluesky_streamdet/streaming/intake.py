@@ -107,7 +107,8 @@ class StreamIntake:
     """The messages of a detector's sockets, decoded, and put together where each socket carries a module's part.
 
     decoder: makes one. paused: whether nothing is taken, so that who pushes waits, and what is published is lost when
-    ZeroMQ's queues are full. clock: seconds, monotonic. Raises `AddressTaken` or `ConfigError`.
+    ZeroMQ's queues are full, or at once where a paused source is `let_go`. clock: seconds, monotonic. Raises
+    `AddressTaken` or `ConfigError`.
     """
 
     trouble = None
@@ -119,14 +120,16 @@ class StreamIntake:
         decoder: Callable[[], Decoder],
         context: zmq.Context[zmq.Socket[bytes]],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        paused: bool = False,
     ) -> None:
-        self.paused = False
+        self.paused = paused
         self._keeps_messages = False
         self._decoder, self._context, self._clock = decoder, context, clock
         self._open(config)
 
     def _open(self, config: SourceConfig) -> None:
-        self._source = Source(config, self._context)
+        self._source = Source(config, self._context, away=self.paused and config.let_go)
         modules = len(config.endpoints) if config.modules else 1
         self._assembler = Assembler(modules, PARTS_BYTES) if modules > 1 else None
         # Modules send each a stream of its own; several senders of whole frames share one.
@@ -137,7 +140,7 @@ class StreamIntake:
 
     @property
     def lanes(self) -> int:
-        return len(self._source.sockets)
+        return len(self._source.config.endpoints)
 
     @property
     def sockets(self) -> Sequence[zmq.Socket[bytes]]:
@@ -191,8 +194,15 @@ class StreamIntake:
         """The detector is not ours to stop."""
 
     def pause(self, paused: bool) -> None:
-        self.paused = paused
+        """Raises `AddressTaken` or `ConfigError` for a source that had been let go; then it stays paused."""
+        was, self.paused = self.paused, paused
         self._heard = self._clock()
+        if paused != was and self._source.config.let_go:
+            try:
+                self.move(self._source.config)
+            except BaseException:
+                self.paused = was
+                raise
 
     def move(self, config: SourceConfig) -> None:
         """Raises `AddressTaken` or `ConfigError`; then all is as it was. What the old sockets hold is given up."""

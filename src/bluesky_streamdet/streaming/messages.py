@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from bluesky_streamdet.core.quantities import check
 from bluesky_streamdet.streaming.endpoints import Outputs, SourceConfig
 from bluesky_streamdet.streaming.status import FrameReport, Problem, SeriesReport, Status
 
@@ -19,10 +20,19 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _checked(parameters: dict[str, Any]) -> dict[str, Any]:
+    check(parameters, apart=frozenset({START}))
+    return parameters
+
+
+Parameters = Annotated[dict[str, Any], AfterValidator(_checked)]
+"""By name: values of any kind, or {"value", "units", "dtype"}, of which the last two may be left out."""
+
+
 class ArmRequest(Model):
     """What a client asks of a series. Everything may be left out."""
 
-    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,80}$", description="made up when left out")
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$", description="made up when left out")
     directory: str | None = Field(default=None, max_length=1000, description="inside the data directory")
     name: str | None = Field(
         default=None, max_length=200, description="of the file, without suffix; may hold {detector}, {id}"
@@ -39,8 +49,11 @@ class ArmRequest(Model):
         default="data", pattern=r"^[A-Za-z][A-Za-z0-9_]{0,79}$", description="name of the frames' dataset in the file"
     )
     layout: str | None = Field(default=None, max_length=80, description="of the file; left out: as configured")
+    owner: int | None = Field(default=None, ge=1, description="number of the user whose the file shall be")
     frames_per_file: int | None = Field(default=None, ge=0, description="0: one file; left out: as configured")
-    metadata: dict[str, Any] = Field(default={}, description="goes into the file, under collection/parameters")
+    metadata: Parameters = Field(
+        default={}, description='goes into the file, under collection/parameters; typed: {"value", "units", "dtype"}'
+    )
 
     @model_validator(mode="after")
     def _replaces_or_appends(self) -> Self:
@@ -65,10 +78,13 @@ class Abort(Model):
 
 
 class SetParameters(Model):
-    """Metadata that comes while a series runs; `START` among it goes where NeXus has sample, beam and proposal."""
+    """Metadata for the series of that id, if it is armed or runs still; `START` among it goes where NeXus has sample,
+    beam and proposal.
+    """
 
     kind: Literal["parameters"] = "parameters"
-    parameters: dict[str, Any]
+    series: str
+    parameters: Parameters
 
 
 class GetFrame(Model):

@@ -17,7 +17,7 @@ import zmq
 from bluesky_streamdet.catalog import CODECS
 from bluesky_streamdet.core.actions import Action, Begin, Deliver, Finish
 from bluesky_streamdet.core.errors import Busy, MalformedMessage, NoSuchSeries, StreamdetError
-from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart, payload_bytes
+from bluesky_streamdet.core.events import Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.receiver import Receiver
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Order
@@ -51,7 +51,7 @@ OpenIntake = Callable[[Any, "zmq.Context[zmq.Socket[bytes]]"], Intake]
 def open_stream(config: DataPlaneConfig, context: zmq.Context[zmq.Socket[bytes]]) -> Transforming:
     """The intake of a detector that sends. Raises `AddressTaken`, `ConfigError` or `MissingLibrary`."""
     chain = Chain(config.transforms)
-    source = StreamIntake(config.source, CODECS[config.codec].decoder, context)
+    source = StreamIntake(config.source, CODECS[config.codec].decoder, context, paused=config.paused)
     source.keep_messages(config.hands_messages_on)
     return Transforming(source, chain, config.compress, config.workers, context)
 
@@ -73,7 +73,7 @@ class Pipeline:
         open_intake: OpenIntake = open_stream,
     ) -> None:
         self.config = config
-        self.receiver = Receiver(config.limits, self._order_unarmed, announced=config.announced)
+        self.receiver = Receiver(config.limits, self._order_unarmed, announced=config.announced, shared=config.shared)
         self.writer: SeriesWriter | None = None
         self.last: SeriesReport | None = None
         self.failure: StreamdetError | None = None
@@ -147,10 +147,10 @@ class Pipeline:
             self.outputs.discard()
             self._do(self.receiver.abort(reason))
 
-    def set_parameters(self, parameters: dict[str, object]) -> SeriesReport:
-        """Add metadata to the series that is armed or runs. Raises `NoSuchSeries` when there is none."""
-        if self.writer is None:
-            raise NoSuchSeries("No series is armed or running that the parameters could go to.")
+    def set_parameters(self, id: str, parameters: dict[str, object]) -> SeriesReport:
+        """Add metadata to series `id`. Raises `NoSuchSeries` when that is not the one that is armed or runs."""
+        if self.writer is None or self.writer.id != id:
+            raise NoSuchSeries(f"Series {id!r} is not armed or running, so that the parameters can't go to it.")
         self.writer.set_parameters(parameters)
         for one in self.crystfel:
             one.set_parameters(parameters)
@@ -170,12 +170,16 @@ class Pipeline:
 
     def set_source(self, config: SourceConfig) -> None:
         """Take frames from elsewhere; first what has come, also while paused. Raises what `Intake.move` raises."""
+        if self.paused and config.let_go:
+            self.source.move(config)
+            return
         self.source.pause(False)
         try:
             deadline = self._clock() + TAKING_REST
             while self._clock() < deadline and (self._take_all() or self._poll(GRACE / 1000)):
                 self._tick()
             self.source.move(config)
+            self.receiver.shared = config.shared
         finally:
             self.source.pause(self.paused)
 
@@ -312,6 +316,7 @@ class Pipeline:
     def _deliver(self, action: Deliver) -> None:
         assert self.writer is not None
         frames = action.frames
+        self.bytes += self.writer.statistics.came(frames)
         before = self._clock()
         self.writer.write(frames)
         self._account(before)
@@ -320,7 +325,6 @@ class Pipeline:
             self.monitor.show(frames[-1])
         self.latest, self.latest_series = frames[-1], action.series.id
         self.frames += len(frames)
-        self.bytes += sum(map(payload_bytes, frames))
         if self._dirty_since is None:
             self._dirty_since = self._clock()
 
@@ -331,6 +335,7 @@ class Pipeline:
         self._account(before)
         self.outputs.end(SeriesEnd(action.series.key, error=action.series.fault, message=action.series.end_message))
         self.last, self.failure = self.writer.report(), self.writer.failure
+        self._targets.note(self.last)
         self.writer = None
         self._dirty_since = None
         self._on_change()

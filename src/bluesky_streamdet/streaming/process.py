@@ -54,7 +54,10 @@ SENDING_REST = 1.0
 
 
 class DataPlane:
-    """Runs one pipeline and reports to the control plane, which is the process `parent`."""
+    """Runs one pipeline and reports to the control plane, which is the process `parent`.
+
+    once: end by itself when a series has ended.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,10 @@ class DataPlane:
         context: zmq.Context[zmq.Socket[bytes]],
         parent: int,
         open_intake: OpenIntake = open_stream,
+        *,
+        once: bool = False,
     ) -> None:
+        self._once = once
         self._link = DataEnd(endpoint, context)
         self._changed = True
         self._reported_at = 0.0
@@ -112,6 +118,7 @@ class DataPlane:
         if self._pipeline.writer is None:
             # A series has ended: said at once, as the next one may begin and end before the next report is due.
             self._report()
+            self._quitting = self._quitting or self._once
         self._changed = True
 
     def _report_if_due(self) -> None:
@@ -148,8 +155,8 @@ class DataPlane:
                 pipeline.stop(expected, keep)
             case Abort():
                 pipeline.abort()
-            case SetParameters(parameters=parameters):
-                series = pipeline.set_parameters(parameters)
+            case SetParameters(series=id, parameters=parameters):
+                series = pipeline.set_parameters(id, parameters)
             case SetLogLevel(level=level):
                 logging.getLogger("bluesky_streamdet").setLevel(level)
             case Instruct(command=command, arguments=arguments):
@@ -189,7 +196,8 @@ def main(model: type[PlaneConfig] = DataPlaneConfig, open_intake: OpenIntake = o
     """The process. model: of the configuration that it reads. open_intake: opens what frames come from."""
     parser = argparse.ArgumentParser(description="One data plane; started by the control plane, not by hand.")
     parser.add_argument("--link", required=True, help="endpoint of the control plane")
-    endpoint = parser.parse_args().link
+    parser.add_argument("--once", action="store_true", help="for one series")
+    arguments = parser.parse_args()
     parent = os.getppid()  # Before the configuration comes: it lives until it has sent that.
     config = model.model_validate_json(sys.stdin.read())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -198,7 +206,7 @@ def main(model: type[PlaneConfig] = DataPlaneConfig, open_intake: OpenIntake = o
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with zmq.Context(config.io_threads) as context:
         try:
-            plane = DataPlane(config, endpoint, context, parent, open_intake)
+            plane = DataPlane(config, arguments.link, context, parent, open_intake, once=arguments.once)
         except StreamdetError as error:
             log.warning("%s", error)
             return 1

@@ -55,6 +55,7 @@ class StatusReporter:
             outputs=[output.report() for output in pipeline.outputs],
             crystfel=[one.report() for one in pipeline.crystfel],
             monitor=None if pipeline.monitor is None else pipeline.monitor.address,
+            disk=writer.room.report() if writer is not None and writer.room is not None else None,
             slow=self._slow(writing),
             frames_per_second=round(frames, 2),
             megabytes_per_second=round(megabytes, 3),

@@ -48,15 +48,18 @@ class ConnectionWatch:
 
 
 class Source:
-    """The input sockets of one detector. Raises `AddressTaken` or `ConfigError` when one can't be opened."""
+    """The input sockets of one detector; none while we are `away`.
 
-    def __init__(self, config: SourceConfig, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    Raises `AddressTaken` or `ConfigError` when one can't be opened.
+    """
+
+    def __init__(self, config: SourceConfig, context: zmq.Context[zmq.Socket[bytes]], *, away: bool = False) -> None:
         self.config = config
         self.sockets: list[zmq.Socket[bytes]] = []
         self._watches: list[ConnectionWatch] = []
         self._messages: list[int] = []
         try:
-            for endpoint in config.endpoints:
+            for endpoint in () if away else config.endpoints:
                 self._open(endpoint, context)
         except BaseException:
             self.close()
@@ -107,6 +110,8 @@ class Source:
 
     def report(self) -> list[SourceReport]:
         """Who is connected, and how much came."""
+        if not self.sockets:
+            return [SourceReport(endpoint=endpoint) for endpoint in self.config.endpoints]
         for watch in self._watches:
             watch.update()
         return [

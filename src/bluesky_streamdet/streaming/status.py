@@ -41,6 +41,8 @@ class LedgerReport(Told):
     pending: int = 0
     late: int = 0
     passes: int = 1
+    shared: bool = False
+    """Other services have the rest; what is missing shows in the account of all of them together."""
 
 
 class ScalarReport(Told):
@@ -50,6 +52,8 @@ class ScalarReport(Told):
     dtype: str
     shape: tuple[int, ...] = ()
     unit: str = ""
+    dataset: str = ""
+    """Its path in the file."""
 
 
 def scalars_of(form: FrameFormat) -> list[ScalarReport]:
@@ -76,7 +80,9 @@ class DatasetReport(Told):
     chunk_shape: tuple[int, ...]
     frames_per_event: int = 1
     first_row: int = 0
-    """Frames that the file had before, of other series."""
+    """Frames that the dataset had before, of other series."""
+    columns: list[ScalarReport] = []
+    """What each frame has beside it: its number, when it was received, and its particulars."""
     scalars: list[ScalarReport] = []
 
 
@@ -265,10 +271,22 @@ class TransformReport(Told):
     """Frames come faster than they can be worked on."""
 
 
+class DiskReport(Told):
+    """The disk that the series is written to which runs."""
+
+    free_megabytes: float
+    seconds_left: float | None = None
+    """Until it is full, at the rate of now."""
+    warning: str = ""
+    """Where it will be full soon, or less is left than configured."""
+
+
 class Status(Told):
     """The whole state of a service. `revision` grows with each change, so that a client knows what is newer."""
 
     detector: str
+    started_at: datetime | None = None
+    """The service."""
     state: State | Literal["error"] = State.IDLE
     error: str | None = None
     """What went wrong, and what to do; the next series may start all the same."""
@@ -286,6 +304,7 @@ class Status(Told):
     crystfel: list[CrystfelReport] = []
     monitor: str | None = None
     """Address that answers with the latest frame, if there is one."""
+    disk: DiskReport | None = None
     slow: str | None = None
     """Who pushes back right now: the disk, or an output that blocks by choice."""
     frames_per_second: float = 0.0
@@ -293,6 +312,28 @@ class Status(Told):
     seconds_without_data: float | None = None
     resident_megabytes: float = 0.0
     log_level: str = "INFO"
+
+
+class SeriesEvent(Told):
+    """What is pushed of one series. `revision` grows with each, and is that of the status of the same moment."""
+
+    revision: int
+    series: SeriesReport
+
+
+class CameraReport(Told):
+    """One of several detectors that are served behind one address. What a service offers is below `path`."""
+
+    name: str
+    kind: str
+    origin: str
+    """Where its frames come from."""
+    path: str
+    compat: str | None = None
+    """The old program's interface that it has, and where."""
+    writer: int | None = None
+    """The process that receives and writes; None while no series is armed or runs."""
+    status: Status
 
 
 class Problem(Told):
@@ -315,6 +356,16 @@ class FrameReport(Told):
     received: int
     """ns since 1970."""
     scalars: list[ScalarReport] = []
+
+
+class PictureReport(Told):
+    """Which frame a picture shows. received: ns since 1970. shape: of the frame, before blocks were taken together."""
+
+    series: str | None
+    number: int
+    received: int
+    shape: tuple[int, ...]
+    downsample: int
 
 
 class FrameTotal(Told):

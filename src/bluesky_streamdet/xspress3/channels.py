@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service.wording import in_words
 from bluesky_streamdet.streaming.endpoints import Section
+from bluesky_streamdet.streaming.wording import in_words
 from bluesky_streamdet.xspress3.abi import TRIGGER_B_FIELDS, TriggerB
 from bluesky_streamdet.xspress3.calls import Calls
 from bluesky_streamdet.xspress3.checks import whole

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from bluesky_streamdet.core.errors import ConfigError, RequestRefused
-from bluesky_streamdet.service.wording import in_words
+from bluesky_streamdet.streaming.wording import in_words
 from bluesky_streamdet.xspress3.constants import Aux1Mode
 from bluesky_streamdet.xspress3.histograms import AuxiliaryAxes, Region
 from bluesky_streamdet.xspress3.timing import timing_of

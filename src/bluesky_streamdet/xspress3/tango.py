@@ -29,6 +29,7 @@ from bluesky_streamdet.xspress3.tango_attributes import (
     OF_FRAME,
     SEEN,
     SETTINGS,
+    SPECTRA,
     OfFrame,
     Seen,
     Setting,
@@ -50,7 +51,7 @@ START_PATIENCE = 90.0
 INIT_PATIENCE = 2.0
 """Seconds that Init waits for it; a Tango client gives up after 3. What takes longer goes on with the state INIT."""
 DATA_PERIOD = 1.0
-"""Seconds between two change events of spectra and scalars."""
+"""Seconds between two events of spectra, and of scalars."""
 OWN = ("State", "Status", "LiveTime", "ReadoutTime", "SpectrumRange", "DeadTimeEnergy", "TotalSpectra")
 """Attributes that are in none of the tables."""
 
@@ -156,7 +157,10 @@ class Xspress3DS(_Tabled):
     @attribute(dtype=(("DevULong64",),), doc="sum over the frames of the series, by channel", **IMAGE)
     def TotalSpectra(self) -> Any:  # noqa: N802
         with self.telling("TotalSpectra"):
-            return self._total()
+            view = self.session.view()
+            if view.latest is None:
+                return readback.spectra(None, view).astype(np.uint64)
+            return readback.flat(self.session.ask("total")["spectra"]).astype(np.uint64)
 
     # Commands.
 
@@ -288,8 +292,10 @@ class Xspress3DS(_Tabled):
             self._made = 0
             self._pushed: dict[str, Any] = {}
             self._frame_pushed: tuple[float, Any] = (0.0, None)
-            for name in (*OWN, *SETTINGS, *SEEN, *OF_FRAME):
+            for name in {*OWN, *SETTINGS, *SEEN, *OF_FRAME} - SPECTRA:
                 self.set_change_event(name, True, False)
+            for name in SPECTRA:
+                self.set_data_ready_event(name, True)
         self._hears = False
         known = before.view().hardware if before is not None else None
         self.session = Session(self._connect, self._hear, renew=before is not None, known=known)
@@ -420,16 +426,10 @@ class Xspress3DS(_Tabled):
             return
         frame = self.session.latest()
         self._frame_pushed = now, which
-        for name, row in OF_FRAME.items():
-            self.push_change_event(name, row.read(frame, view))
-        if not view.busy:
-            self.push_change_event("TotalSpectra", self._total())
-
-    def _total(self) -> Any:
-        view = self.session.view()
-        if view.latest is None:
-            return readback.spectra(None, view).astype(np.uint64)
-        return readback.flat(self.session.ask("total")["spectra"]).astype(np.uint64)
+        for name in OF_FRAME.keys() - SPECTRA:
+            self.push_change_event(name, OF_FRAME[name].read(frame, view))
+        for name in SPECTRA - ({"TotalSpectra"} if view.busy else set()):
+            self.push_data_ready_event(name, OF_FRAME["LastFrame"].read(frame, view))
 
 
 def serve(arguments: Sequence[str], properties: Mapping[str, str], ready: Callable[[], None]) -> None:

@@ -19,6 +19,10 @@ from bluesky_streamdet.xspress3.tango_state import View
 
 ROWS = MAX_CHANNELS * 16
 """Most rows of an image: auxiliary axes have up to 16 bins for each channel."""
+MOST_IN_EVENT = 2047
+"""Most values that go into one event. cppTango 10 sends more of them uncopied and waits, with all locks of the
+server held, until all subscribers have taken them. One that hangs, or dies just then, would hang the server for good.
+"""
 SECONDS = {"unit": "s", "format": "%e"}
 CYCLES = {"unit": "clock cycles"}
 BIN = {"min_value": 0, "max_value": BINS_PER_MCA - 1}
@@ -173,6 +177,16 @@ OF_FRAME: Mapping[str, OfFrame] = (
         )
     }
 )
+
+SPECTRA = frozenset(
+    {"TotalSpectra"}
+    | {
+        name
+        for name, row in OF_FRAME.items()
+        if row.details.get("max_dim_x", 1) * row.details.get("max_dim_y", 1) > MOST_IN_EVENT
+    }
+)
+"""Attributes with too many values for a change event: a data-ready event tells that there are new ones to read."""
 
 OF_CHANNEL: Mapping[str, OfChannel] = {
     "Window1": OfChannel(("DevLong",), "first and last bin that are counted", True, BIN | {"max_dim_x": 2}),

@@ -21,8 +21,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service.wording import in_words
 from bluesky_streamdet.streaming.endpoints import Section
+from bluesky_streamdet.streaming.wording import in_words
 from bluesky_streamdet.xspress3.constants import (
     GAP_CYCLES,
     GAP_DEBOUNCE,

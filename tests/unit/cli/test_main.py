@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bluesky_streamdet.catalog import DETECTORS
-from bluesky_streamdet.cli.console import Speed, Ticker, pair_of
+from bluesky_streamdet.cli.console import Speed, pair_of
 from bluesky_streamdet.cli.main import COMMANDS, main
 from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.service.progress import Ticker
 
 HEAVY = (
     "asyncio",

@@ -107,10 +107,18 @@ def test_a_stream_may_change_what_it_says_of_its_frames() -> None:
         assert pixels.decode(one(parts, decoder)).tolist() == values
 
 
-def test_what_does_not_fit_a_column_is_left_out() -> None:
-    own = {"a": 1, "b": 2.5, "c": True, "d": "text", "e": [1], "f": None, "g": 1 << 63, "h i": 1, "j/k": 1, "": 1}
-    assert one([header(image_attributes=own), b"12345678"]).detail == {"a": 1, "b": 2.5, "c": True}
-    assert one([header(image_attributes=[1], x=4), b"12345678"]).detail == {"x": 4}
+def test_particulars_come_from_the_camera_and_from_who_hands_its_frames_on() -> None:
+    own = {"a": 1, "b": 2.5, "c": True, "d": "text", "e": [1], "f": None}
+    kept = {"a": 1, "b": 2.5, "c": True, "d": "text", "e": [1]}
+    assert one([header(image_attributes=own), b"12345678"]).detail == kept
+    assert one([header(image_attributes=[1], x=4, y="z"), b"12345678"]).detail == {"x": 4, "y": "z"}
+
+
+def test_the_header_is_handed_on_as_it_was_read() -> None:
+    frame = one([header(tag="t", source="pco", htype=["array-1.0"]), b"12345678"])
+    assert frame.said is not None
+    assert (frame.said["htype"], frame.said["tag"], frame.said["source"]) == (["array-1.0"], "t", "pco")
+    assert frame.detail is None
 
 
 def test_the_camera_knows_better_than_who_hands_its_frames_on() -> None:
@@ -124,7 +132,7 @@ def test_so_many_particulars_are_kept_and_no_more() -> None:
         own = {f"n{batch}_{index}": index for index in range(100)}
         detail = one([header(image_attributes=own), b"12345678"], decoder).detail
         assert detail is not None and len(detail) == details.MOST_DETAILS
-    assert len(decoder._details._fits) <= details.MOST_NAMES
+    assert len(decoder._details._names) <= details.MOST_NAMES
 
 
 @pytest.mark.parametrize("own", [{}, {"scan_index": 1}, {"scan_index": 1, "scan_datetime": "now"}, {"scan_index": 1.5}])

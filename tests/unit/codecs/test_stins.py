@@ -104,7 +104,7 @@ def test_what_else_an_image_says_is_kept_with_its_frame() -> None:
 
     (frame,) = stins.Decoder().decode(parts, 0)
     assert isinstance(frame, Frame)
-    assert frame.detail == {"exposure_time": 0.25, "laser_on": True}
+    assert frame.detail == {"exposure_time": 0.25, "laser_on": True, "note": "dark", "x": [0, 260]}
     # It travels on, and can't take the place of what the format itself says.
     again = msgspec.structs.replace(frame, detail={**frame.detail, "frame": 99})
     header = msgspec.json.decode(stins.Encoder().frame(again)[0])

@@ -83,6 +83,54 @@ def test_a_broken_record_is_left_alone(tmp_path: Path) -> None:
     assert broken.exists()
 
 
+def test_after_a_restart_they_are_in_the_order_in_which_they_began(tmp_path: Path) -> None:
+    """Also when more was said of an older one since, as a hook does; and no more are kept than before."""
+    records = loaded(tmp_path)
+    for number, id in enumerate("dbca"):
+        records.note(begun := report(id, armed_at=f"2026-01-01T00:00:0{number}Z"))
+        records.save(begun)
+    records.save(report("d", armed_at="2026-01-01T00:00:00Z", hook={"code": 1}))
+
+    assert [one.id for one in loaded(tmp_path).newest_first()] == ["a", "c", "b", "d"]
+    again = loaded(tmp_path, kept=3)
+    assert [one.id for one in again.newest_first()] == ["a", "c", "b"]
+    again.save(report("a"))
+    assert not (tmp_path / FOLDER / "d.json").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"id": "another", "detector": "eiger"}',
+        '{"id": "../../b", "detector": "eiger"}',
+        '{"id": "b", "detector": "eiger", "armed_at": "0001-01-01T00:00:00"}',
+        "\udcff",
+    ],
+)
+def test_records_that_somebody_has_changed(tmp_path: Path, text: str) -> None:
+    loaded(tmp_path).save(report("a"))
+    changed = tmp_path / FOLDER / "b.json"
+    changed.write_bytes(text.encode(errors="surrogateescape"))
+    (tmp_path / FOLDER / "folder.json").mkdir()
+    (tmp_path / FOLDER / "nowhere.json").symlink_to(tmp_path / "nowhere")
+
+    records = loaded(tmp_path, kept=1)
+    assert [one.id for one in records.newest_first()] in (["a"], ["b"])
+    assert "a" in loaded(tmp_path)
+    records.note(report("c"))
+    records.save(report("c"))
+    assert sorted(tmp_path.glob("*.json")) == []
+
+
+def test_statistics_are_counts_and_no_news(tmp_path: Path) -> None:
+    records = loaded(tmp_path)
+    records.note(report())
+
+    assert not records.note(report(statistics={"bytes_received": 5, "received_per_second": 1.5}))
+
+
 def test_a_directory_that_can_not_be_used(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
 

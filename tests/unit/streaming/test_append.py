@@ -23,7 +23,6 @@ from bluesky_streamdet.streaming.files import appending
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.files.journal import append_journal, journal_of
-from bluesky_streamdet.streaming.files.nexus import IDENTIFIER
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.elsewhere import Elsewhere
@@ -365,4 +364,4 @@ def test_the_identifier_is_of_the_last_series(path: Path) -> None:
     write(path, "a much longer identifier", [frame(0)])
 
     with h5py.File(path) as content:
-        assert content[IDENTIFIER].asstr()[()] == "a much longer identifier"
+        assert content["/entry/entry_identifier"].asstr()[()] == "a much longer identifier"

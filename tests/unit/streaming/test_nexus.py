@@ -13,7 +13,7 @@ import pytest
 
 from bluesky_streamdet.core.metadata import UNITS
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import verdict
+from bluesky_streamdet.streaming.files import places, verdict
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import frame
@@ -210,7 +210,7 @@ LEDGER = LedgerReport(
 def test_the_ledger_comes_back(path: Path) -> None:
     report = SeriesReport(id="s1", detector="eiger", outcome=Outcome.INCOMPLETE, reason="8 missing", ledger=LEDGER)
     with written(path, {}, report=report) as file:
-        assert verdict.read_ledger(file, "eiger") == LEDGER
+        assert verdict.read_ledger(file, places.read(file)) == LEDGER
         assert file[f"{COLLECTION}/ledger/foreign"][()] == 3
         assert file[f"{COLLECTION}/reason"].asstr()[()] == "8 missing"
 
@@ -222,7 +222,7 @@ def test_a_ledger_comes_back_at_its_largest(path: Path) -> None:
     )
     report = SeriesReport(id="s1", detector="eiger", outcome=Outcome.INCOMPLETE, reason="ü" * 5000, ledger=ledger)
     with written(path, {}, report=report) as file:
-        found = verdict.read_ledger(file, "eiger")
+        found = verdict.read_ledger(file, places.read(file))
         assert len(found.missing_ranges) == 1000
         assert sum(found.malformed.values()) == file[f"{COLLECTION}/ledger/malformed"][()] == sum(range(60))
         assert found.malformed[f"reason 7 {'ü' * 69}"] == 7

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bluesky_streamdet.core.errors import FileTaken, PathRefused
-from bluesky_streamdet.streaming.files.paths import DataDirectory, fill_in
+from bluesky_streamdet.streaming.files.paths import DataDirectory
 
 
 @pytest.fixture
@@ -197,20 +197,3 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, name: str, words: 
 
     assert words in said
     assert str(root) in said
-
-
-def test_a_template_is_filled_in() -> None:
-    name = fill_in("{date}/{detector}_{id}", "eiger", "42")
-
-    assert name.endswith("/eiger_42")
-    assert len(name) == len("20260101/eiger_42")
-    assert fill_in("100%_{{x}}", "eiger", "42") == "100%_{x}"
-
-
-@pytest.mark.parametrize(
-    "template",
-    ["{", "}", "{}", "{0}", "{user}", "{id!r}", "{id:>9999999999}", "{id.__class__}", "{id[0]}", "{id:{detector}}"],
-)
-def test_other_braces_are_refused(template: str) -> None:
-    with pytest.raises(PathRefused, match="braces"):
-        fill_in(template, "eiger", "42")

@@ -13,6 +13,7 @@ import numpy as np
 
 from bluesky_streamdet.core.resequence import Resequencer
 from bluesky_streamdet.core.series import Order, Series
+from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.writer import SeriesWriter
@@ -24,7 +25,7 @@ BATCH = 5
 def write(path: Path, count: int, shape: tuple[int, ...], encoding: str) -> dict[str, object]:
     """Write a series of `count` frames, flushing now and then; its report, and what its file says afterwards."""
     series = Series(Order("s"), None, None, Resequencer(0, 1 << 20, 1.0))
-    writer = SeriesWriter("s", "eiger", path, ArmRequest())
+    writer = SeriesWriter("s", "eiger", SeriesFile(path, "eiger", "s"), ArmRequest())
     writer.begin(series, None)
     for first in range(0, count, BATCH):
         series.ledger.received += BATCH

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service.compat.config import DIALECTS, LOOPBACK, PRIVATE
-from bluesky_streamdet.service.wording import Place
+from bluesky_streamdet.streaming.wording import Place
 
 VARIABLE = "DETECTOR_CONFIG"
 """A detector's settings as JSON, as the old program handed them on; they go before those of the file."""

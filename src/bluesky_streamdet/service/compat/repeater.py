@@ -17,7 +17,6 @@ in the middle of a writer's run, which can't go on.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from functools import partial
@@ -28,14 +27,15 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError, StreamdetError
-from bluesky_streamdet.service import yamlfile
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.compat import repeater_json
+from bluesky_streamdet.service.compat.body import body_of
 from bluesky_streamdet.service.compat.repeater_config import FRAME_BLOCK, Settings
 from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.service.control import Control
-from bluesky_streamdet.service.wording import in_words
+from bluesky_streamdet.streaming import yamlfile
 from bluesky_streamdet.streaming.endpoints import WRITER, OutputConfig, WriterConfig
+from bluesky_streamdet.streaming.wording import in_words
 
 Answer = dict[str, Any]
 Act = Callable[[Answer], Awaitable[Answer | None]]
@@ -186,7 +186,7 @@ class Repeater:
         """Do what is asked, one at a time, and say how it went."""
         async with self._one_at_a_time:
             try:
-                more = await act(await _body(request))
+                more = await act(await body_of(request))
             except Refused as refusal:
                 return self.failed(str(refusal))
             except StreamdetError as error:
@@ -232,18 +232,6 @@ def router(control: Control, board: StatusBoard) -> APIRouter:
     for path, act in acts.items():
         routes.post(path)(partial(repeater.answer, act))
     return routes
-
-
-async def _body(request: Request) -> Answer:
-    """The JSON object that came, empty when nothing came. Raises `ConfigError`."""
-    text = await request.body()
-    try:
-        values = json.loads(text or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise ConfigError("The body is no JSON.") from error
-    if not isinstance(values, dict):
-        raise ConfigError("The body is no JSON object.")
-    return values
 
 
 def _settings_of(config: Any) -> Settings:

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service.wording import in_words
 from bluesky_streamdet.streaming.endpoints import WRITER, OutputConfig, SourceConfig, collisions
+from bluesky_streamdet.streaming.wording import in_words
 
 FRAME_BLOCK = 15
 QUEUE_BYTES = 512 << 20

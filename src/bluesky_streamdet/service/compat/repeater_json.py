@@ -17,8 +17,8 @@ from typing import Any
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.service.compat.config import LOOPBACK, PRIVATE
 from bluesky_streamdet.service.compat.repeater_config import QUEUE_BYTES, SOCKETS, output_of
-from bluesky_streamdet.service.wording import Place
 from bluesky_streamdet.streaming.endpoints import WRITER
+from bluesky_streamdet.streaming.wording import Place
 
 IN, OUT = "in-stream", "out-streams"
 BUFFER_SIZE = 5000

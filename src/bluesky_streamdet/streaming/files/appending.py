@@ -13,18 +13,31 @@ from typing import Any
 
 import h5py
 
-from bluesky_streamdet.core.errors import FileTaken
-from bluesky_streamdet.streaming.files import experiment, nexus
+from bluesky_streamdet.core.errors import DatasetTaken, FileTaken
+from bluesky_streamdet.streaming.files import fields, places, placing
 from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect
+from bluesky_streamdet.streaming.files.layout import Layout
+from bluesky_streamdet.streaming.files.layouts import Chosen
+from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.reader import open_to_read
 
 
-def look(path: Path, detector: str, series: str, event: int) -> FileReport:
-    """What the file says of itself, if `series` may follow in it, with `event` frames an event. Raises `FileTaken`."""
-    try:
-        report = inspect(path)
-        _check_closed(path)
-    except NotOurFile as error:
-        raise refused(path, error.message.removeprefix(f"{path} ")) from error
+def look(
+    path: Path,
+    detector: str,
+    series: str,
+    event: int,
+    dataset: str = places.FIRST_DATASET,
+    layout: str | None = None,
+) -> FileReport:
+    """What the file says of a dataset, if `series` may go on in it, `event` frames an event. Raises `FileTaken`.
+
+    layout: that the file shall have; None for any.
+    """
+    report = _closed_report(path, layout)
+    if dataset not in report.datasets:
+        raise refused(path, f"it has no dataset {dataset!r}.", "Ask to add it, or choose another name.")
+    report = _closed_report(path, layout, dataset)
     if report.outcome is None:
         raise _unclosed(path)
     if not report.growable:
@@ -37,42 +50,80 @@ def look(path: Path, detector: str, series: str, event: int) -> FileReport:
         raise refused(path, f"its last event has {report.readable % event} of {event} frames only.")
     if series in (report.series, *(one.series for one in report.earlier)):
         raise refused(path, f"it has a series {series} already.", "Give the series another id.")
+    _check_writable(path)
+    return report
+
+
+def look_beside(path: Path, detector: str, dataset: str, layout: str | None = None) -> Chosen:
+    """The layout of the file, if another dataset may be put into it. Raises `FileTaken`.
+
+    layout: that the file shall have; None for any.
+    """
+    report = _closed_report(path, layout)
+    if dataset in report.datasets:
+        raise _dataset_taken(path, dataset)
+    if report.outcome is None:
+        raise _unclosed(path)
+    if not report.growable:
+        raise refused(path, "an older version wrote it, which says too little of where things are.")
+    _check_writable(path)
+    try:
+        with open_to_read(path) as file:
+            chosen = places.layout_in(file, places.read(file))
+            wanted = places.places_by(chosen, detector, dataset)
+            own = (wanted.frames, wanted.account, wanted.identifier, *wanted.columns.values())
+            taken = next((one for one in own if one in file), None)
+    except (OSError, KeyError, ValueError) as error:
+        raise refused(path, f"its layout can't be read: {error}.") from error
+    if taken is not None:
+        raise _dataset_taken(path, dataset, taken)
+    return chosen
+
+
+def _closed_report(path: Path, layout: str | None, dataset: str | None = None) -> FileReport:
+    try:
+        report = inspect(path, dataset)
+        _check_closed(path)
+    except NotOurFile as error:
+        raise refused(path, error.message.removeprefix(f"{path} ")) from error
+    if report.parts or report.part is not None:
+        raise refused(path, "its series has several files, of which this is one.")
+    if layout not in (None, report.layout):
+        raise refused(path, f"it has the layout {report.layout}, and not {layout}.")
+    return report
+
+
+def _check_writable(path: Path) -> None:
     if not os.access(path, os.W_OK):
         raise refused(path, "it can't be written to.", "Mend its owner or mode, or choose another name.")
-    return report
+
+
+def _dataset_taken(path: Path, dataset: str, inside: str = "") -> DatasetTaken:
+    where = f", as {inside} is there" if inside else ""
+    hint = "Choose another name, or ask to append to it."
+    return DatasetTaken(f"The dataset {dataset!r} of the file {path} is taken{where}.", hint)
 
 
 def refused(path: Path, why: str, hint: str = "Choose another name.") -> FileTaken:
     return FileTaken(f"The file {path} can't go on with another series: {why}", hint)
 
 
-def open_to_write(path: Path) -> h5py.File:
-    """The file, to be written by SWMR from the first moment on. Raises `OSError`."""
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    access.set_file_locking(False, False)
-    # h5py's own opening has no such mode, and one that is set later leaves a moment in which a kill costs the file.
-    return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE, access))
-
-
-def growing(group: h5py.Group) -> dict[str, h5py.Dataset]:
-    """The datasets beside the frames that have a row of each frame, by name."""
-    found = {name: one for name, one in group.items() if isinstance(one, h5py.Dataset) and name != "data"}
-    return {name: one for name, one in found.items() if one.maxshape[:1] == (None,)}
-
-
 def add_account(
-    file: h5py.File, detector: str, series: str, said: Mapping[str, Mapping[str, Any]], late: Mapping[str, Any]
+    file: h5py.File,
+    layout: Layout,
+    there: Places,
+    series: str,
+    said: Mapping[str, Mapping[str, Any]],
+    late: Mapping[str, Any],
 ) -> None:
     """Write settings and parameters of a series that followed others, once it is over. Raises `OSError`.
 
     said: `settings`, `parameters`, and `late`, which the series before had left beside the file.
     """
-    experiment.add_parameters(file, detector, said["late"])
-    place = nexus.add_group(file, f"{nexus.collection_group(detector)}/appended", "NXcollection")
+    placing.add_parameters(file, layout, there, said["late"])
+    group = fields.add_group(file, there.inside("appended"), "NXcollection")
     own = {"settings": said["settings"], "parameters": {**said["parameters"], **late}}
-    nexus.put(place, series, {name: values for name, values in own.items() if values})
+    fields.put(group, series, {name: values for name, values in own.items() if values})
 
 
 def _check_closed(path: Path) -> None:

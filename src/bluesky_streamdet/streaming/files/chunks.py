@@ -25,7 +25,7 @@ class Misfit(ValueError):
     """What comes does not go into the datasets that a file has; says why."""
 
 
-class Layout(NamedTuple):
+class Storage(NamedTuple):
     """The dataset of the frames, of shape (rows, *tail). together: frames of a chunk. filter: number of the filter."""
 
     together: int
@@ -34,11 +34,11 @@ class Layout(NamedTuple):
     chunk: tuple[int, ...]
     filter: int | None
 
-    def create(self, group: h5py.Group, encoding: str) -> h5py.Dataset:
-        """The dataset `data`, still without rows."""
+    def create(self, file: h5py.File, path: str, encoding: str) -> h5py.Dataset:
+        """The dataset, still without rows."""
         shape, most = (0, *self.tail), (None, *self.tail)
         how = FILTERS.get(encoding, {})
-        return group.create_dataset("data", shape, self.dtype, maxshape=most, chunks=self.chunk, **how)
+        return file.create_dataset(path, shape, self.dtype, maxshape=most, chunks=self.chunk, **how)
 
     def check(self, data: h5py.Dataset) -> None:
         """Raise `Misfit` unless the dataset is as this one would be."""
@@ -56,24 +56,24 @@ class Layout(NamedTuple):
                 raise Misfit(f"it has {what} {found}, and what comes has {wanted}")
 
 
-def layout_of(form: FrameFormat, event: int) -> Layout:
-    """Where frames of the format go, of which an event has `event`."""
+def storage_of(form: FrameFormat, event: int, most: int = SHARED_CHUNK_FRAMES) -> Storage:
+    """Where frames of the format go, of which an event has `event`. most: frames that share a chunk."""
     events = () if event == 1 else (event,)
     chunk, together = (*(1 for _ in events), *form.chunk), 1
     if form.encoding not in FILTERS and form.parts == 1:
-        together = frames_per_chunk(form.nbytes, event)
+        together = frames_per_chunk(form.nbytes, event, most)
     if together > 1:
         chunk = (*events, *form.shape)
     rows = max(1, together // event)
     number = FILTERS[form.encoding]["compression"] if form.encoding in FILTERS else None
-    return Layout(together, (*events, *form.shape), form.dtype, (rows, *chunk), number)
+    return Storage(together, (*events, *form.shape), form.dtype, (rows, *chunk), number)
 
 
-def frames_per_chunk(nbytes: int, event: int = 1) -> int:
+def frames_per_chunk(nbytes: int, event: int = 1, most: int = SHARED_CHUNK_FRAMES) -> int:
     """How many raw frames of `nbytes` share a chunk: a whole number of events of `event` frames, or one frame."""
-    if nbytes > SHARED_FRAME_BYTES or event * nbytes > SHARED_CHUNK_BYTES:
+    if nbytes > SHARED_FRAME_BYTES or event * nbytes > SHARED_CHUNK_BYTES or most == 1:
         return 1
-    frames = max(1, min(SHARED_CHUNK_FRAMES, SHARED_CHUNK_BYTES // nbytes))
+    frames = max(1, min(most, SHARED_CHUNK_BYTES // nbytes))
     return max(event, frames // event * event)
 
 

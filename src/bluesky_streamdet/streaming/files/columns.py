@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
@@ -19,56 +19,74 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet.codecs.codec import plain
 from bluesky_streamdet.core.events import Frame, FrameFormat
+from bluesky_streamdet.streaming.files import kinds
+from bluesky_streamdet.streaming.files.apart import Apart
 from bluesky_streamdet.streaming.files.chunks import Misfit
-from bluesky_streamdet.streaming.status import ScalarReport
+from bluesky_streamdet.streaming.files.kinds import Kind
+from bluesky_streamdet.streaming.files.layout import Derived
 
 MOST_CHUNK_ROWS = 4096
 MOST_CHUNK_BYTES = 64 << 10
 
 
-class _Rows:
+class ColumnPlace(NamedTuple):
+    """Where a column is, or shall be: its path in the file, and what it is there. shape: of what a frame has in it."""
+
+    path: str
+    dtype: str
+    units: str = ""
+    shape: tuple[int, ...] = ()
+    attributes: Mapping[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+class Rows:
     """A dataset that grows with the frames. event: of how many a row has the values, (event, *shape) if of several.
 
     frames: that it has already; None to make it. Raises `Misfit` for a dataset that is there and of another kind.
     """
 
-    def __init__(
-        self,
-        group: h5py.Group,
-        name: str,
-        dtype: str,
-        shape: tuple[int, ...],
-        unit: str,
-        event: int,
-        frames: int | None = None,
-    ) -> None:
-        self._tail = shape if event == 1 else (event, *shape)
+    def __init__(self, file: h5py.File, place: ColumnPlace, event: int, frames: int | None = None) -> None:
+        self._shape = place.shape
+        self._tail = self._shape if event == 1 else (event, *self._shape)
         self._event = event
-        self._shape = shape
         self._frames = frames or 0
-        dataset = self._created(group, name, dtype, unit) if frames is None else self._found(group, name, dtype)
+        dataset = self._created(file, place) if frames is None else self._found(file, place)
         self.dtype = dataset.dtype
         self._id = dataset.id
 
-    def _created(self, group: h5py.Group, name: str, dtype: str, unit: str) -> h5py.Dataset:
-        size, event = math.prod(self._shape) * np.dtype(dtype).itemsize, self._event
+    def _created(self, file: h5py.File, place: ColumnPlace) -> h5py.Dataset:
+        size, event = math.prod(self._shape) * np.dtype(place.dtype).itemsize, self._event
         together = max(1, min(MOST_CHUNK_ROWS, MOST_CHUNK_BYTES // size))
         chunk = (together,) if event == 1 else (max(1, together // event), min(event, together))
         maxshape, chunks = (None, *self._tail), (*chunk, *self._shape)
-        dataset = group.create_dataset(name, (0, *self._tail), dtype, maxshape=maxshape, chunks=chunks)
-        if unit:
-            dataset.attrs["units"] = unit
+        kind: Any = np.dtype(place.dtype)
+        if kind.kind == "S":
+            kind = h5py.string_dtype("utf-8", kind.itemsize)
+        dataset = file.create_dataset(place.path, (0, *self._tail), kind, maxshape=maxshape, chunks=chunks)
+        if place.units:
+            dataset.attrs["units"] = place.units
+        dataset.attrs.update(place.attributes)
         return dataset
 
-    def _found(self, group: h5py.Group, name: str, dtype: str) -> h5py.Dataset:
-        dataset = group.get(name)
+    def _found(self, file: h5py.File, place: ColumnPlace) -> h5py.Dataset:
+        dataset = file.get(place.path)
         if not isinstance(dataset, h5py.Dataset):
-            raise Misfit(f"it has no {name}, and frames come with it")
-        # Whole numbers go where the frames before had others.
-        if dataset.shape[1:] != self._tail or not np.can_cast(dtype, dataset.dtype):
-            there, comes = f"{dataset.shape[1:]} {dataset.dtype}", f"{self._tail} {np.dtype(dtype)}"
-            raise Misfit(f"its {name} has rows of {there}, and what comes has {comes}")
+            raise Misfit(f"it has no {place.name}, and frames come with it")
+        # Whole numbers go where the frames before had others, and what is too long for a text stands apart.
+        wanted = dataset.dtype.str if dataset.dtype.kind == place.dtype[1] == "S" else place.dtype
+        if dataset.shape[1:] != self._tail or not np.can_cast(wanted, dataset.dtype):
+            there, comes = f"{dataset.shape[1:]} {dataset.dtype}", f"{self._tail} {np.dtype(place.dtype)}"
+            raise Misfit(f"its {place.name} has rows of {there}, and what comes has {comes}")
         return dataset
+
+    @property
+    def frames(self) -> int:
+        """How many have their values in it."""
+        return self._frames
 
     def append(self, block: NDArray[Any]) -> None:
         """Write the values of so many frames more, (frames, *shape)."""
@@ -93,6 +111,8 @@ class _Rows:
             self._frames = frames
 
     def _write(self, start: tuple[int, ...], block: NDArray[Any]) -> None:
+        if block.dtype.kind == "S":
+            block = block.view(self.dtype)  # which says, for HDF5, that it is UTF-8
         space = self._id.get_space()
         space.select_hyperslab((*start, *(0 for _ in self._shape)), block.shape)
         self._id.write(h5py.h5s.create_simple(block.shape), space, block)
@@ -104,18 +124,16 @@ class _Rows:
 class NumberColumn:
     """A dataset of one number for each frame. What is to be written is appended to `waiting`."""
 
-    def __init__(
-        self,
-        group: h5py.Group,
-        name: str,
-        dtype: str,
-        unit: str = "",
-        event: int = 1,
-        frames: int | None = None,
-    ) -> None:
-        self._rows = _Rows(group, name, dtype, (), unit, event, frames)
+    def __init__(self, file: h5py.File, place: ColumnPlace, event: int = 1, frames: int | None = None) -> None:
+        self._rows = Rows(file, place, event, frames)
         self._dtype = self._rows.dtype
+        self._shape = place.shape
+        self._derived: list[DerivedColumn] = []
         self.waiting: list[Any] = []
+
+    def derive(self, column: DerivedColumn) -> None:
+        """Have another column follow this one."""
+        self._derived.append(column)
 
     def write(self) -> None:
         """Append what is waiting."""
@@ -123,49 +141,107 @@ class NumberColumn:
             block = np.array(self.waiting, self._dtype)
         except OverflowError:
             # A number that no detector means; it shows like one that was left out.
-            block = np.array([value if abs(value) < 1 << 63 else 0 for value in self.waiting], self._dtype)
-        self._rows.append(block)
+            block = np.array([value if _fits(value, self._dtype) else 0 for value in self.waiting], self._dtype)
+        for one in self._derived:
+            one.append(block)
+        self._rows.append(block.reshape(-1, *self._shape))
         self.waiting.clear()
 
     def trim(self, frames: int) -> None:
         self._rows.trim(frames)
+        for one in self._derived:
+            one.trim(frames)
 
     def forget(self) -> None:
         """Drop what is waiting."""
         self.waiting.clear()
 
 
-class RecordColumns:
-    """A dataset for each of the scalars of a format.
+class ValueColumn(NumberColumn):
+    """A dataset of a value for each frame, None where it said none: a number, a text, or an array of numbers.
 
-    metadata: of the header, for the parameters of what was calculated. taken: names of datasets that hold something
-    else. frames: that there are already; None to make them.
+    Rows without a value hold what `kinds.missing` says. What is no value of the dataset's type goes to `apart`.
     """
 
     def __init__(
         self,
-        group: h5py.Group,
-        form: FrameFormat,
-        metadata: Mapping[str, Any],
+        file: h5py.File,
+        place: ColumnPlace,
+        key: str,
+        kind: Kind,
+        apart: Apart,
         event: int = 1,
-        taken: Iterable[str] = (),
         frames: int | None = None,
     ) -> None:
-        self.reports: list[ScalarReport] = []
+        super().__init__(file, place, event, frames)
+        self._key = key
+        self._kind = kind
+        self._apart = apart
+
+    def write(self) -> None:
+        values = self.waiting
+        shown = kinds.shown(self._key, self._kind.content, values)
+        block, unfit = kinds.packed(shown, self._dtype, self._kind.shape)
+        if unfit:
+            self._apart.add(self._key, self._rows.frames, {index: values[index] for index in unfit})
+        for one in self._derived:
+            one.append(block, kinds.absent(block))
+        self._rows.append(block.reshape(-1, *self._shape))
+        values.clear()
+
+
+def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+    if dtype.kind == "f":
+        return abs(value) < 1 << 63
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max)
+
+
+class DerivedColumn:
+    """A dataset of numbers calculated, as `how` says, from those of another column."""
+
+    def __init__(
+        self, file: h5py.File, place: ColumnPlace, how: Derived, event: int = 1, frames: int | None = None
+    ) -> None:
+        self._rows = Rows(file, place, event, frames)
+        self._shape = place.shape
+        self._how = how
+
+    def append(self, numbers: NDArray[Any], absent: NDArray[np.bool_] | None = None) -> None:
+        """Calculate the values of so many frames more. absent: where there is no number, and so no value."""
+        values = self._how.calculated(numbers)
+        if absent is not None and absent.any():
+            values = np.where(absent, kinds.missing(self._rows.dtype), values)
+        self._rows.append(values.astype(self._rows.dtype).reshape(-1, *self._shape))
+
+    def trim(self, frames: int) -> None:
+        self._rows.trim(frames)
+
+
+class RecordColumns:
+    """A dataset for each of the scalars of a format, in places that are theirs, in the same order.
+
+    metadata: of the header, for the parameters of what was calculated. frames: that there are already; None to make
+    them.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        form: FrameFormat,
+        places: Sequence[ColumnPlace],
+        metadata: Mapping[str, Any],
+        event: int = 1,
+        frames: int | None = None,
+    ) -> None:
         self._record = form.record
         self._waiting = bytearray()
         self._frames = 0
-        self._rows: list[tuple[str, _Rows]] = []
-        names = set(taken)
-        for one in form.scalars:
-            name = one.name
-            while name in names:
-                name += "_"
-            names.add(name)
-            self._rows.append((one.name, _Rows(group, name, one.dtype, one.shape, one.unit, event, frames)))
-            self.reports.append(ScalarReport(name=name, dtype=one.dtype, shape=one.shape, unit=one.unit))
+        self._rows: list[tuple[str, ColumnPlace, Rows]] = []
+        for one, place in zip(form.scalars, places, strict=True):
+            self._rows.append((one.name, place, Rows(file, place, event, frames)))
             if one.name in CALCULATED and frames is None:
-                group[name].attrs.update(CALCULATED[one.name].described(metadata))
+                file[place.path].attrs.update(CALCULATED[one.name].described(metadata))
 
     def take(self, frames: Sequence[Frame]) -> None:
         """Gather what came with the frames."""
@@ -179,13 +255,14 @@ class RecordColumns:
         if len(self._waiting) != self._frames * self._record.itemsize:
             raise ValueError("scalars of another size came with a frame")
         records = np.frombuffer(self._waiting, self._record)
-        for name, rows in self._rows:
-            rows.append(np.ascontiguousarray(records[name]))
+        for name, place, rows in self._rows:
+            values = records[name].reshape(-1, *place.shape)
+            rows.append(np.ascontiguousarray(values, rows.dtype))
         self.forget()
 
     def trim(self, frames: int) -> None:
         """Keep what belongs to so many frames."""
-        for _, one in self._rows:
+        for _, _, one in self._rows:
             one.trim(frames)
 
     def forget(self) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.streaming.endpoints import Section
+from bluesky_streamdet.streaming.files.layouts import Layouts
+from bluesky_streamdet.streaming.files.ownership import group_number, user_number
+
+PLACE = re.compile(r"\{(file|id|detector|outcome)\}")
+"""What is filled in in the command that is run for a closed series."""
 
 
 class FileConfig(Section):
@@ -24,13 +31,15 @@ class FileConfig(Section):
     layouts: the beamline's own, each a YAML file. frames_per_file: 0 for one file; otherwise a series goes on in files
     of so many frames each, and a master file shows them as one.
 
-    swmr: whether others can read a file while it grows; "auto" does without on network file systems, which SWMR was not
-    made for. locking: HDF5's lock on the file while it is written; "auto" tries, and does without where the file system
-    has none or a reader has it.
+    swmr: whether files are written by SWMR, which keeps them whole when the writer is killed; "auto" does without on
+    network file systems, which SWMR was not made for. locking: whether HDF5 locks a
+    file that it opens to write: then a viewer that has it open ends a series that would go on in it, and one that is
+    written without SWMR is closed to readers who heed locks.
     owner, group, mode: of new files, as names or numbers, and as octal text such as "0640"; folder_mode: of new
     folders. least_free_megabytes: a series is refused when less than this would be left. spill: a second directory, for
-    frames that the first can take no more. hook: a command that is run when a series has been closed, each argument
-    with {file}, {id}, {detector} and {outcome} filled in; it may take hook_seconds.
+    frames that the first can take no more. hook: a command that is run in the data directory when a series with a
+    file has been closed: a list, without a shell, each argument with {file}, {id}, {detector} and {outcome} filled in;
+    it may take hook_seconds.
     """
 
     directory: Path = Path("data")
@@ -44,7 +53,7 @@ class FileConfig(Section):
     layouts: dict[str, Path] = {}
     frames_per_file: int = Field(default=0, ge=0)
     swmr: Literal["auto", "on", "off"] = "auto"
-    locking: Literal["auto", "on", "off"] = "auto"
+    locking: Literal["on", "off"] = "off"
     owner: str | int | None = None
     group: str | int | None = None
     mode: str | None = Field(default=None, pattern=r"^0?[0-7]{3}$")
@@ -53,6 +62,44 @@ class FileConfig(Section):
     spill: Path | None = None
     hook: list[str] = []
     hook_seconds: float = Field(default=60.0, gt=0)
+
+    @field_validator("swmr", "locking", mode="before")
+    @classmethod
+    def _as_yaml_has_it(cls, choice: object) -> object:
+        return {True: "on", False: "off"}[choice] if isinstance(choice, bool) else choice
+
+    @field_validator("owner")
+    @classmethod
+    def _is_a_user(cls, owner: str | int | None) -> str | int | None:
+        if owner is not None:
+            user_number(owner)
+        return owner
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_group(cls, group: str | int | None) -> str | int | None:
+        if group is not None:
+            group_number(group)
+        return group
+
+    @field_validator("hook")
+    @classmethod
+    def _is_a_command(cls, hook: list[str]) -> list[str]:
+        if hook and (not hook[0] or PLACE.search(hook[0])):
+            raise ValueError("it begins with the name of a program")
+        for argument in hook:
+            if set(PLACE.sub("", argument)) & set("{}\0"):
+                raise ValueError(f"{argument!r}: allowed in braces: {{file}}, {{id}}, {{detector}}, {{outcome}}")
+        return hook
+
+    @model_validator(mode="after")
+    def _knows_its_layouts(self) -> Self:
+        self.layouts = {name: path.expanduser().absolute() for name, path in self.layouts.items()}
+        try:
+            Layouts(self.layout, self.layouts)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @model_validator(mode="after")
     def _replaces_or_appends(self) -> Self:

@@ -27,13 +27,13 @@ from typing import Any
 
 import h5py
 
-from bluesky_streamdet.streaming.files import nexus
-from bluesky_streamdet.streaming.messages import START
+from bluesky_streamdet.streaming.files import fields
 
 log = logging.getLogger(__name__)
 
+ENTRY = "/entry"
 PLACE = "/entry/bluesky/start"
-"""Where the whole of it is."""
+"""Where the whole of it is, in a NeXus file."""
 
 MOST_OBJECTS = 1000
 """Groups and datasets of one document, as each costs the time of several frames; what is more is kept as JSON."""
@@ -77,19 +77,21 @@ QUANTITY = re.compile(r"\s*([-+]?\d+\.?\d*(?:[eE][-+]?\d+)?)\s*([^\s\d+\-.,]\S{0
 """A number and its unit, as "12.4 keV"."""
 
 
-def add_parameters(file: h5py.File, detector: str, parameters: Mapping[str, Any]) -> None:
-    """Write what came with the request, or later; a newer value replaces an older one of its name. Raises `OSError`."""
-    start = parameters.get(START)
-    if isinstance(start, Mapping):
-        add_start(file, start)
-        parameters = {name: value for name, value in parameters.items() if name != START}
-    nexus.add_parameters(file, detector, parameters)
+def add_start(file: h5py.File, start: Mapping[str, Any], entry: str | None = ENTRY, place: str = PLACE) -> None:
+    """Write a start document: the whole at `place`, and what NeXus has a place for there too, in the group `entry`.
+
+    entry: None for a file that has no such group. Raises `OSError`.
+    """
+    folder, _, name = place.rpartition("/")
+    group = file[folder] if folder in file else fields.add_group(file, folder, "NXcollection")
+    if name in group:
+        del group[name]
+    Tree().put(group, name, start)
+    if entry is not None:
+        _add_to(file[entry], start, place)
 
 
-def add_start(file: h5py.File, start: Mapping[str, Any]) -> None:
-    """Write a start document: the whole, and what NeXus has a place for there too. Raises `OSError`."""
-    entry = file["/entry"]
-    Tree().put(_anew(entry, "bluesky", "NXcollection"), "start", start)
+def _add_to(entry: h5py.Group, start: Mapping[str, Any], place: str) -> None:
     _put_identifiers(entry, start)
     _forget(entry)
     tree = Tree()
@@ -97,7 +99,7 @@ def add_start(file: h5py.File, start: Mapping[str, Any]) -> None:
         _put_fields(tree, _anew(entry, _numbered("sample", number), "NXsample"), sample, SAMPLE_QUANTITIES)
     for number, user in enumerate(_users(start)):
         _put_fields(tree, _anew(entry, _numbered("user", number), "NXuser"), user)
-    _fill_instrument(tree, entry["instrument"], start)
+    _fill_instrument(tree, fields.add_group(entry, "instrument", "NXinstrument"), start, place)
 
 
 class Tree:
@@ -113,7 +115,7 @@ class Tree:
 
     def put(self, group: h5py.Group, name: str, value: Any, level: int = 0) -> None:
         """Write `value` under `name`, or under another where that is taken. Raises `OSError`."""
-        name = _free(group, nexus.clean(name))
+        name = _free(group, fields.clean(name))
         if value is None:
             # Datasets without a value are more than some readers can take.
             group[name] = "None"
@@ -122,13 +124,13 @@ class Tree:
         items: list[tuple[Any, Any]] | None = None
         if isinstance(value, Mapping):
             items = list(value.items())
-        elif isinstance(value, list | tuple) and nexus.uniform(value) is None:
+        elif isinstance(value, list | tuple) and fields.uniform(value) is None:
             items = list(enumerate(value))
-        if items is None or level >= nexus.DEEPEST or len(items) > self._room:
-            nexus.put(group, name, value, level=nexus.DEEPEST)
+        if items is None or level >= fields.DEEPEST or len(items) > self._room:
+            fields.put(group, name, value, level=fields.DEEPEST)
             return
         self._room -= len(items)
-        inner = nexus.add_group(group, name, "NXcollection")
+        inner = fields.add_group(group, name, "NXcollection")
         if not isinstance(value, Mapping):
             inner.attrs["list"] = True
         for key, item in items:
@@ -139,7 +141,7 @@ def _free(group: h5py.Group, name: str) -> str:
     """The name, or one like it where two keys become the same name."""
     if name not in group:
         return name
-    stem = name[: nexus.LONGEST_NAME - 20]
+    stem = name[: fields.LONGEST_NAME - 20]
     return next(one for number in count(len(group)) if (one := f"{stem}_{number}") not in group)
 
 
@@ -153,7 +155,7 @@ def _anew(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
     """An empty group, of NeXus class `kind`; an older one of that name is replaced."""
     if name in parent:
         del parent[name]
-    return nexus.add_group(parent, name, kind)
+    return fields.add_group(parent, name, kind)
 
 
 def _numbered(name: str, number: int) -> str:
@@ -170,7 +172,7 @@ def _put_identifiers(entry: h5py.Group, start: Mapping[str, Any]) -> None:
         "experiment_description": _text(start.get("experiment_description")) or _text(within.get("title")),
     }
     for name, text in texts.items():
-        nexus.put(entry, name, text or None)
+        fields.put(entry, name, text or None)
 
 
 def _samples(start: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -198,21 +200,24 @@ def _users(start: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return users[:MOST_OF_A_KIND]
 
 
-def _fill_instrument(tree: Tree, instrument: h5py.Group, start: Mapping[str, Any]) -> None:
+def _fill_instrument(tree: Tree, instrument: h5py.Group, start: Mapping[str, Any], place: str) -> None:
     """Write what is said of beamline, facility and beam where the detector has said nothing of it."""
     said = start.get("instrument")
     name = _text(said.get("name")) if isinstance(said, Mapping) else _text(said)
     if "name" not in instrument and (name or _text(start.get("beamline"))):
-        nexus.put(instrument, "name", name or _text(start["beamline"]))
+        fields.put(instrument, "name", name or _text(start["beamline"]))
     facility = start.get("facility")
     facility = _text(facility.get("name")) if isinstance(facility, Mapping) else _text(facility)
     if "source" not in instrument and facility:
-        nexus.put(nexus.add_group(instrument, "source", "NXsource"), "name", facility)
-    beam = instrument["beam"]
-    if beam.attrs.get("NX_class") == "NXbeam":
-        for field, value in _beam(start).items():
+        fields.put(fields.add_group(instrument, "source", "NXsource"), "name", facility)
+    of_the_beam = _beam(start)
+    if not of_the_beam:
+        return
+    beam = instrument.require_group("beam")
+    if beam.attrs.setdefault("NX_class", "NXbeam") == "NXbeam":
+        for field, value in of_the_beam.items():
             if field not in beam:
-                _put_beam(tree, beam, field, value)
+                _put_beam(tree, beam, field, value, place)
 
 
 def _beam(start: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +227,7 @@ def _beam(start: Mapping[str, Any]) -> dict[str, Any]:
     return {**_renamed(plain, BEAM_NAMES), **_renamed(within if isinstance(within, Mapping) else {}, BEAM_NAMES)}
 
 
-def _put_beam(tree: Tree, beam: h5py.Group, field: str, value: Any) -> None:
+def _put_beam(tree: Tree, beam: h5py.Group, field: str, value: Any, place: str) -> None:
     if field not in BEAM_NAMES.values():
         _put_fields(tree, beam, {field: value})
         return
@@ -235,17 +240,17 @@ def _put_beam(tree: Tree, beam: h5py.Group, field: str, value: Any) -> None:
     elif not unit and number >= SMALLEST_ENERGY:
         unit = "eV"
     if unit:
-        nexus.put(beam, field, number, unit)
+        fields.put(beam, field, number, unit)
     else:
-        log.warning("nobody says whether the energy %g is in eV or keV, so it is in %s only", number, PLACE)
+        log.warning("nobody says whether the energy %g is in eV or keV, so it is in %s only", number, place)
 
 
-def _put_fields(tree: Tree, group: h5py.Group, fields: Mapping[str, Any], quantities: tuple[str, ...] = ()) -> None:
-    for name, said in islice(fields.items(), MOST_FIELDS):
+def _put_fields(tree: Tree, group: h5py.Group, values: Mapping[str, Any], quantities: tuple[str, ...] = ()) -> None:
+    for name, said in islice(values.items(), MOST_FIELDS):
         value, unit = _quantity(said, parse=name in quantities)
         if unit:
             number = _number(value)
-            nexus.put(group, name, value if number is None else number, unit, nexus.DEEPEST)
+            fields.put(group, name, value if number is None else number, unit, fields.DEEPEST)
         elif value is not None:
             tree.put(group, name, value)
 
@@ -275,8 +280,8 @@ def _renamed(said: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, 
     return {**{str(key): value for key, value in said.items() if key not in names}, **_without(others, said)}
 
 
-def _without(fields: Mapping[str, Any], taken: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in fields.items() if name not in taken}
+def _without(said: Mapping[str, Any], taken: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in said.items() if name not in taken}
 
 
 def _first(said: Mapping[str, Any], keys: tuple[str, ...]) -> str:

@@ -6,8 +6,6 @@ Frames that are small and not compressed share a chunk; its part that is not fil
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -16,37 +14,37 @@ from typing import Any
 
 import h5py
 
-from bluesky_streamdet.core.errors import FileTaken, WriteFailed
+from bluesky_streamdet.core.errors import FileTaken
 from bluesky_streamdet.core.events import Frame, FrameFormat
-from bluesky_streamdet.streaming.files import appending, experiment, nexus
-from bluesky_streamdet.streaming.files.chunks import Misfit, SharedChunk, layout_of
-from bluesky_streamdet.streaming.files.columns import NumberColumn, RecordColumns
-from bluesky_streamdet.streaming.files.journal import journal_of, take_journal
+from bluesky_streamdet.streaming.files import appending, layouts, places, placing
+from bluesky_streamdet.streaming.files.access import AS_USUAL, Access, Writable
+from bluesky_streamdet.streaming.files.amending import amended, redo_log
+from bluesky_streamdet.streaming.files.beside import Beside
+from bluesky_streamdet.streaming.files.chunks import Misfit, SharedChunk, storage_of
+from bluesky_streamdet.streaming.files.facts import facts_of
+from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
+from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE, add_flat_view
+from bluesky_streamdet.streaming.files.growth import Growth
+from bluesky_streamdet.streaming.files.journal import append_journal, journal_of, take_journal
+from bluesky_streamdet.streaming.files.layouts import Chosen
+from bluesky_streamdet.streaming.files.merging import merge
+from bluesky_streamdet.streaming.files.parts import Part
 from bluesky_streamdet.streaming.files.paths import EXISTS
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.verdict import Verdict
 from bluesky_streamdet.streaming.status import DatasetReport, SeriesReport
-
-LIBRARY = ("v110", "v110")
-"""The first HDF5 that knows SWMR. "latest" makes files that only the newest library reads."""
-ROOM_TO_ADD = 1 << 20
-"""Bytes that the disk must have left before a file that is closed and good is opened again to add something."""
-
-NANOSECONDS = frozenset({"start_time", "stop_time", "real_time"})
-"""Particulars of a frame that codecs give in ns; of others the unit is what the stream means by it."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-REFUSALS = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError)
-"""What h5py raises when HDF5 or the file system refuses."""
 
 
 class SeriesFile:
     """The file of one series. Opened with the first frame, as only that tells what all of them are like.
 
     path: inside the data directory, checked. event: frames of an event; more than one gives a dataset (events, frames,
-    …). append: go on behind the frames that the file has, if there is one. also: another path in the file that the
-    frames shall have. rows, readable: frames of this series. Raises `WriteFailed` from each method when the file system
-    or HDF5 refuses; then nothing more can be written.
+    …). append: go on behind the frames that the dataset of a file that is there has. add: put another dataset into
+    such a file; either makes a file that is not there. layout: of a new file; one that is there has its own. dataset:
+    name of the frames' dataset. also: another path in the file that the frames shall have. access: how it is opened.
+    part: which of the series' files this is, where there are several.
+    rows, readable: frames of this series. Raises `WriteFailed` from each method when the file system or HDF5 refuses;
+    then nothing more can be written.
     """
 
     def __init__(
@@ -58,7 +56,12 @@ class SeriesFile:
         event: int = 1,
         replace: bool = False,
         append: bool = False,
+        add: bool = False,
         also: str | None = None,
+        layout: Chosen | None = None,
+        dataset: str = places.FIRST_DATASET,
+        access: Access = AS_USUAL,
+        part: Part | None = None,
     ) -> None:
         self.path = path
         self.rows = 0
@@ -69,13 +72,20 @@ class SeriesFile:
         self._event = event
         self._replace = replace
         self._append = append
+        self._adds = add
+        self._dataset = dataset
+        self._chosen = layout or layouts.nexus()
+        self._places = places.places_by(self._chosen, detector, dataset)
         self._before = 0
         self._added: dict[str, Any] = {}
         self._also = also
+        self._access = access
+        self._part = part
+        self._opened: Writable | None = None
         self._file: h5py.File | None = None
         self._format: FrameFormat | None = None
-        self._columns: dict[str, NumberColumn] = {}
-        self._records: RecordColumns | None = None
+        self._growth = Growth({})
+        self._beside: Beside | None = None
         self._together = 1
         self._shared = SharedChunk(0, 0)
         self._verdict: Verdict | None = None
@@ -84,6 +94,11 @@ class SeriesFile:
     def is_open(self) -> bool:
         return self._file is not None
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the open file is still where it was; somebody can have removed it, or unmounted its disk."""
+        return self._opened is not None and self._opened.in_place
+
     def open(
         self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
     ) -> None:
@@ -91,124 +106,164 @@ class SeriesFile:
 
         Raises `FileTaken` for a file that is there: unless asked to replace it, or to append what fits into it.
         """
-        if self._append and self.path.exists():
-            self._go_on(first, started, metadata, parameters or {})
+        if self.path.exists() and (self._append or self._adds):
+            go_on = self._go_on if self._append else self._add_dataset
+            go_on(first, started, metadata, parameters or {})
             return
         self._file = self._create()
         try:
-            nexus.create(self._file, self._detector, self._series, started, metadata)
-            experiment.add_parameters(self._file, self._detector, parameters or {})
-            self._verdict = Verdict.create(self._file, self._detector, started)
-            group = self._file[nexus.detector_group(self._detector)]
-            self._lay_out(group, first, metadata)
-            if self._also is not None:
-                nexus.link_as(group, self._also)
-            self._file.swmr_mode = True
+            self._make(self._file, first, started, metadata, parameters or {})
+            assert self._opened is not None
+            self._opened.grow()
         except REFUSALS as error:
             with suppress(OSError):
                 self.path.unlink()  # There is nothing in it, and its name may be wanted.
             self._give_up()
-            raise self._failed("set up", error) from error
+            raise failed(self.path, "set up", error) from error
+
+    @property
+    def layout(self) -> str:
+        """What the file's layout is called."""
+        return self._chosen.name
+
+    def wanting(self, parameters: Mapping[str, Any]) -> str:
+        """Which parameters the layout requires that are not among these, in words; empty for none."""
+        names = placing.missing(self._chosen.layout, parameters)
+        return f"parameters that the layout {self.layout} requires were not given: {', '.join(names)}" if names else ""
+
+    def _make(
+        self,
+        file: h5py.File,
+        first: Frame,
+        started: datetime,
+        metadata: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+    ) -> None:
+        """Put all into the file that it will hold while it grows."""
+        layout, there = self._chosen.layout, self._places
+        facts = self._facts(first, started, metadata)
+        placing.make(file, layout, facts)
+        if self._part is not None:
+            self._part.write(file)
+        self._verdict = Verdict.create(file, there, self._series, started)
+        placing.add_settings(file, layout, there, metadata)
+        placing.add_parameters(file, layout, there, parameters)
+        self._lay_out(file, first, metadata, facts)
+        placing.link(file, layout, facts, scalars=bool(first.format.scalars))
+        if self._also is not None:
+            placing.link_also(file, there, facts["columns"], self._also)
+        places.write(file, self._chosen, there)
+
+    def _facts(self, first: Frame, started: datetime, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        layout, there = self._chosen.layout, self._places
+        return facts_of(layout, there, self._series, started, first.format, self._event, metadata)
+
+    def _add_dataset(
+        self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any]
+    ) -> None:
+        """Put another dataset into a file that is there, whole or not at all; then open it to write."""
+        self._chosen = appending.look_beside(self.path, self._detector, self._dataset)
+        self._places = places.places_by(self._chosen, self._detector, self._dataset)
+        try:
+            with amended(self.path) as file:
+                self._make(file, first, started, metadata, parameters)
+            self._open_again(first, started, metadata, 0)
+        except REFUSALS as error:
+            self._give_up()
+            raise failed(self.path, "opened to add to", error) from error
 
     def _go_on(
         self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any]
     ) -> None:
         """Open a file that is there behind its last frame, once it is sure that this one fits."""
-        before = appending.look(self.path, self._detector, self._series, self._event)
+        before = appending.look(self.path, self._detector, self._series, self._event, self._dataset)
         try:
             with open_to_read(self.path) as file:
-                self._lay_out(file[nexus.detector_group(self._detector)], first, metadata, before.readable)
+                self._places = places.read(file, self._dataset)
+                self._chosen = places.layout_in(file, self._places)
+                self._lay_out(file, first, metadata, self._facts(first, started, metadata), before.readable)
         except Misfit as error:
             self.data = None
             raise appending.refused(self.path, f"{error}.") from error
         except REFUSALS as error:
-            raise self._failed("read", error) from error
+            raise failed(self.path, "read", error) from error
         try:
-            self._file = appending.open_to_write(self.path)
-            self._verdict = Verdict(self._file, self._detector)
+            file = self._open_again(first, started, metadata, before.readable)
+            self._verdict = Verdict(file, self._places)
             self._verdict.set_aside(before.account, self._series, started)
-            group = self._file[nexus.detector_group(self._detector)]
-            self._lay_out(group, first, metadata, before.readable)
             late = take_journal(self.path)
             self._added = {"late": late, "settings": dict(metadata), "parameters": dict(parameters)}
         except REFUSALS as error:
             self._give_up()
-            raise self._failed("opened to go on with", error) from error
+            raise failed(self.path, "opened to go on with", error) from error
 
-    def _lay_out(self, group: h5py.Group, first: Frame, metadata: Mapping[str, Any], before: int | None = None) -> None:
+    def _open_again(self, first: Frame, started: datetime, metadata: Mapping[str, Any], before: int) -> h5py.File:
+        self._opened = self._access.open_to_append(self.path)
+        self._opened.grow()
+        self._file = file = self._opened.file
+        self._verdict = Verdict(file, self._places)
+        self._lay_out(file, first, metadata, self._facts(first, started, metadata), before)
+        return file
+
+    def _lay_out(
+        self,
+        file: h5py.File,
+        first: Frame,
+        metadata: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        before: int | None = None,
+    ) -> None:
         """Make all datasets that grow; or find them, with the frames that they have. Raises `Misfit`."""
         self._before = before or 0
-        grown = appending.growing(group) if before is not None else {}
-        self._open_data(group, first.format, before)
-        self._open_columns(group, first.detail or {}, grown, before)
-        if first.format.scalars:
-            taken = group if before is None else [name for name in group if name not in grown or name in self._columns]
-            self._records = RecordColumns(group, first.format, metadata, self._event, taken, before)
-            assert self.data is not None
-            self.data.scalars = self._records.reports
-        if before is None and first.format.scalars:
-            nexus.link_spectra(group, metadata)
-        wanted = {*self._columns, *(one.name for one in (self._records.reports if self._records is not None else ()))}
-        if missing := sorted(grown.keys() - wanted):
-            raise Misfit(f"it has {', '.join(missing)} of each frame, which does not come now")
+        self._growth = Growth(facts, self._part.first_row if self._part is not None else 0)
+        self._open_data(file, first.format, before)
+        layout = self._chosen.layout
+        self._beside = Beside(file, layout, self._places, first, metadata, self._growth, self._event, before)
+        assert self.data is not None
+        self.data.columns, self.data.scalars = self._beside.columns, self._beside.scalars
 
     def _create(self) -> h5py.File:
         try:
-            if self._replace:
-                # Who still reads the old one goes on reading that.
-                self.path.unlink(missing_ok=True)
-            journal_of(self.path).unlink(missing_ok=True)
-            return h5py.File(self.path, "x", libver=LIBRARY, locking=False)
+            self._opened = self._access.create(self.path, replace=self._replace)
+            for beside in (journal_of(self.path), redo_log(self.path)):
+                beside.unlink(missing_ok=True)
         except FileExistsError as error:
             raise FileTaken(f"The file {self.path} exists.", EXISTS) from error
         except REFUSALS as error:
-            with suppress(OSError):
-                self.path.unlink()
-            raise self._failed("created", error) from error
+            raise failed(self.path, "created", error) from error
+        return self._opened.file
 
-    def _open_columns(
-        self, group: h5py.Group, detail: Mapping[str, Any], grown: Mapping[str, Any], before: int | None
-    ) -> None:
-        self._columns = {
-            "sequence_number": NumberColumn(group, "sequence_number", "u8", "", self._event, before),
-            "receive_time": NumberColumn(group, "receive_time", "i8", "ns", self._event, before),
-        }
+    def _open_data(self, file: h5py.File, form: FrameFormat, before: int | None) -> None:
+        wanted, path = self._chosen.layout.frames, self._places.frames
+        storage = storage_of(form, self._event, wanted.frames_per_chunk)
+        own = self._growth.attributes(path, wanted.attributes)
         if before is None:
-            group["receive_time"].attrs["start"] = "1970-01-01T00:00:00Z"
-        for name, value in detail.items():
-            # A stream may call its numbers as it likes, also as something is called that is there.
-            free = name not in group or (name in grown and name not in self._columns)
-            if isinstance(value, int | float) and free:
-                kind, unit = "i8" if isinstance(value, int) else "f8", "ns" if name in NANOSECONDS else ""
-                self._columns[name] = NumberColumn(group, name, kind, unit, self._event, before)
-
-    def _open_data(self, group: h5py.Group, form: FrameFormat, before: int | None) -> None:
-        layout = layout_of(form, self._event)
-        if before is None:
-            data = layout.create(group, form.encoding)
-            nexus.link_data(group.file, data, self._event)
+            data = storage.create(file, path, form.encoding)
+            data.attrs.update(own)
+            if self._event > 1:
+                data.attrs[EVENT_ATTRIBUTE] = self._event
         else:
-            data = group["data"]
-            layout.check(data)
-        self._format, self._together = form, layout.together
+            data = file[path]
+            storage.check(data)
+        self._format, self._together = form, storage.together
         if self._together > 1:
             self._shared = SharedChunk(self._together, form.nbytes)
             self._shared.resume(data, self._before, self._event)
         self._id = data.id
-        self._tail = layout.tail
+        self._tail = storage.tail
         self._zeros = (0,) * len(form.shape)
         self.data = DatasetReport(
-            dataset=nexus.DATA,
+            dataset=path,
             shape=form.shape,
             dtype=form.dtype,
-            chunk_shape=layout.chunk,
+            chunk_shape=storage.chunk,
             frames_per_event=self._event,
             first_row=self._before,
         )
 
     def write(self, frames: Sequence[Frame]) -> None:
         """Append frames of one format, in this order. Raises `WriteFailed`."""
-        numbers, times = self._columns["sequence_number"].waiting, self._columns["receive_time"].waiting
+        assert self._beside is not None
         try:
             end = self._end + len(frames)
             self._id.set_extent((-(-end // self._event), *self._tail))
@@ -217,18 +272,8 @@ class SeriesFile:
             else:
                 self._write_single(frames)
         except REFUSALS as error:
-            raise self._failed("written", error) from error
-        for frame in frames:
-            numbers.append(frame.number)
-            times.append(frame.received)
-        if len(self._columns) > 2:
-            self._note_details(frames)
-        if self._records is not None:
-            self._records.take(frames)
-
-    def _note_details(self, frames: Sequence[Frame]) -> None:
-        for name, column in list(self._columns.items())[2:]:
-            column.waiting.extend((frame.detail or {}).get(name, 0) for frame in frames)
+            raise failed(self.path, "written", error) from error
+        self._beside.take(frames)
 
     def _write_single(self, frames: Sequence[Frame]) -> None:
         write, event = self._id.write_direct_chunk, self._event
@@ -266,19 +311,23 @@ class SeriesFile:
 
     def flush(self) -> int:
         """Make all that was written readable by other processes; return how many frames that is."""
-        if self._file is not None and self.rows > self.readable:
+        if self._file is not None and self._beside is not None and self.rows > self.readable:
             try:
                 if self._shared.frames:
                     self._write_chunk()
                 # First the frames, then what counts them: a crash in between must not leave a count without frames.
                 self._id.flush()
-                for column in self._all_columns():
-                    column.write()
+                self._beside.write()
+                self._growth.update(self._file, self._end)
                 self._file.flush()
             except REFUSALS as error:
-                raise self._failed("flushed", error) from error
+                raise failed(self.path, "flushed", error) from error
             self.readable = self.rows
         return self.readable
+
+    def note(self, parameters: Mapping[str, Any]) -> None:
+        """Keep parameters that came late beside the open file, until it closes. Raises `OSError`."""
+        append_journal(self.path, parameters)
 
     def cut(self, rows: int) -> None:
         """Keep so many frames, when the file closes."""
@@ -288,8 +337,8 @@ class SeriesFile:
         """After a failure: count on nothing but what was readable before. Returns how many frames that gives up."""
         lost, self.rows = self.rows - self.readable, self.readable
         self._shared.clear()
-        for column in self._all_columns():
-            column.forget()
+        if self._beside is not None:
+            self._beside.forget()
         return lost
 
     def close(self, report: SeriesReport, late: Mapping[str, Any]) -> None:
@@ -304,69 +353,45 @@ class SeriesFile:
             self._trim()
             assert self._verdict is not None
             self._verdict.write(report)
-            self._file.close()
-            self._file = None
-            if late or self._event > 1 or self._added:
+            assert self._opened is not None
+            self._opened.close()
+            self._file = self._opened = None
+            assert self._beside is not None
+            if late or self._event > 1 or self._added or self._beside.has_values_apart:
                 self._add(late)
         except REFUSALS as error:
-            raise self._failed("closed well", error) from error
+            raise failed(self.path, "closed well", error) from error
         finally:
             self._give_up()
 
     def _add(self, late: Mapping[str, Any]) -> None:
-        disk = os.statvfs(self.path)
-        if disk.f_bavail * disk.f_frsize < ROOM_TO_ADD:
-            raise OSError("the disk is too full to add the parameters that came late, or the view of single frames")
-        with h5py.File(self.path, "r+", libver=LIBRARY, locking=False) as file:
+        layout, there = self._chosen.layout, self._places
+        with amended(self.path) as file:
+            merge(file, layout, there, self._event, self._end)
             if self._event > 1:
-                _add_flat_view(file, self._event, self._end)
+                add_flat_view(file, layout, there, self._event, self._end)
             if self._added:
-                appending.add_account(file, self._detector, self._series, self._added, late)
+                appending.add_account(file, layout, there, self._series, self._added, late)
                 if self._also is not None:
-                    nexus.link_as(file[nexus.detector_group(self._detector)], self._also)
+                    columns = places.words_of(layout, there)["columns"]
+                    placing.link_also(file, there, columns, self._also)
             else:
-                experiment.add_parameters(file, self._detector, late)
+                placing.add_parameters(file, layout, there, late)
         journal_of(self.path).unlink(missing_ok=True)
 
     def _trim(self) -> None:
         """Bring all datasets to the length that counts."""
+        assert self._file is not None and self._beside is not None
         self._id.set_extent((-(-self._end // self._event), *self._tail))
-        for column in self._all_columns():
-            column.trim(self._end)
-
-    def _all_columns(self) -> list[NumberColumn | RecordColumns]:
-        return [*self._columns.values(), *([] if self._records is None else [self._records])]
-
-    def _failed(self, what: str, error: Exception) -> WriteFailed:
-        """The error in the user's words; HDF5's own fill a page."""
-        number = error.errno if isinstance(error, OSError) else None
-        why = os.strerror(number) if number else str(error).partition(" (")[0]
-        hint = "Make room, or change files.directory in the configuration." if number in FULL else ""
-        return WriteFailed(f"The file {self.path} can't be {what}: {why}.", hint)
+        self._beside.trim(self._end)
+        self._growth.update(self._file, self._end)
 
     def _give_up(self) -> None:
         """Let go of the file, whatever state it is in. What was flushed stays readable."""
-        file, self._file = self._file, None
+        opened, self._opened, self._file = self._opened, None, None
         self._shared.clear()
-        if file is not None:
+        if opened is not None:
             try:
-                file.close()
+                opened.close()
             except REFUSALS as error:
-                raise self._failed("closed", error) from error
-
-
-def _add_flat_view(file: h5py.File, event: int, rows: int) -> None:
-    """A virtual dataset of `rows` single frames over one of events, for readers that know nothing of events."""
-    data = file[nexus.DATA]
-    if "frames" in file["/entry/data"]:
-        del file["/entry/data/frames"]
-    layout = h5py.VirtualLayout((rows, *data.shape[2:]), data.dtype)
-    source = h5py.VirtualSource(".", nexus.DATA, data.shape)
-    whole, rest = divmod(rows, event)
-    # HDF5 maps element by element, in their order, so that the shapes need not agree.
-    if whole:
-        layout[: whole * event] = source[:whole]
-    if rest:
-        layout[whole * event :] = source[whole, :rest]
-    if rows:
-        file["/entry/data"].create_virtual_dataset("frames", layout)
+                raise failed(self.path, "closed", error) from error

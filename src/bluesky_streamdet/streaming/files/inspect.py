@@ -12,8 +12,12 @@ from pydantic import BaseModel
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import nexus, verdict
+from bluesky_streamdet.documents import DATA
+from bluesky_streamdet.streaming.files import places, verdict
+from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE
 from bluesky_streamdet.streaming.files.journal import journal_of
+from bluesky_streamdet.streaming.files.parts import Listed, Part, listed_parts, unreadable
+from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.verdict import Account
 from bluesky_streamdet.streaming.status import LedgerReport
@@ -31,10 +35,18 @@ class FileReport(BaseModel):
     readable: frames that others can read. outcome: None for a file that was not closed, whose writer still runs or
     died. earlier: series that it had before it went on with another; series, times, outcome, reason and ledger are
     those of the last one, whose frames begin at first_row, counted one by one. growable: whether it has room for their
-    accounts. journal: whether parameters that came late still lie beside the file.
+    accounts. journal: whether parameters that came late still lie beside the file. layout: what the layout is called.
+    dataset: the name of the frames' dataset that all this is of, and data its path; datasets: the names of all that the
+    file has, in the order in which they were made. columns: paths of what each frame has beside it. part: which of the
+    series' files it is, where there are several. parts: the files that a master shows; faults: what is wrong with them.
     """
 
     path: Path
+    layout: str = "nexus"
+    dataset: str = places.FIRST_DATASET
+    data: str = DATA
+    datasets: list[str] = [places.FIRST_DATASET]
+    columns: dict[str, str] = {}
     detector: str
     series: str
     started_at: datetime | None
@@ -54,10 +66,14 @@ class FileReport(BaseModel):
     earlier: list[Account] = []
     growable: bool = False
     journal: bool
+    part: Part | None = None
+    parts: list[Listed] = []
+    faults: list[str] = []
 
     @property
     def complete(self) -> bool:
-        return all(one is Outcome.COMPLETE for one in (self.outcome, *(one.outcome for one in self.earlier)))
+        outcomes = (self.outcome, *(one.outcome for one in self.earlier))
+        return not self.faults and all(one is Outcome.COMPLETE for one in outcomes)
 
     @property
     def written(self) -> int:
@@ -83,6 +99,12 @@ class FileReport(BaseModel):
     @property
     def verdict(self) -> str:
         """One sentence for the person who has to decide whether to measure again."""
+        if self.faults:
+            more = f" and {len(self.faults) - 5} more" if len(self.faults) > 5 else ""
+            return (
+                f"of the files that it shows, some can't be read: {'; '.join(self.faults[:5])}{more}. HDF5 shows fill "
+                "values for their frames, and says nothing. Bring them back to where they were beside this file."
+            )
         if self.outcome is None:
             return (
                 f"not closed: {self.readable} frames are readable. The service is still writing it, or died; "
@@ -93,11 +115,11 @@ class FileReport(BaseModel):
         return f"{said}; of the series before, {', '.join(bad)}" if bad else said
 
 
-def inspect(path: Path) -> FileReport:
-    """Read what a file says of itself. Raises `NotOurFile`."""
+def inspect(path: Path, dataset: str | None = None) -> FileReport:
+    """Read what a file says of one of its datasets, of the last one for None. Raises `NotOurFile`."""
     try:
-        with open_to_read(path) as file:
-            return _report(path, file)
+        with open_to_read(path, whole=False) as file:
+            return _report(path, file, dataset)
     except FileNotFoundError as error:
         raise NotOurFile(f"There is no file {path}.") from error
     except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
@@ -107,21 +129,20 @@ def inspect(path: Path) -> FileReport:
         ) from error
 
 
-def _report(path: Path, file: h5py.File) -> FileReport:
-    instrument = file["/entry/instrument"]
-    detector = next((name for name, group in instrument.items() if _is_detector(group)), None)
-    if detector is None:
-        raise ValueError("it has no NXdetector")
-    # A group may have several names; its own is in it.
-    detector = _text(file, f"{nexus.detector_group(detector)}/local_name") or detector
-    group = instrument[detector]
-    data = file[nexus.DATA]
-    event = int(data.attrs.get(nexus.EVENT_ATTRIBUTE, 1))
-    numbers, readable = _numbers(group, data, event)
-    last, earlier = _accounts(file, detector)
+def _report(path: Path, file: h5py.File, dataset: str | None) -> FileReport:
+    there = places.read(file, dataset)
+    data = file[there.frames]
+    event = int(data.attrs.get(EVENT_ATTRIBUTE, 1))
+    numbers, readable = _numbers(file, there)
+    last, earlier = _accounts(file, there)
     return FileReport(
         path=path,
-        detector=detector,
+        layout=there.layout,
+        dataset=there.dataset,
+        data=there.frames,
+        datasets=places.dataset_names(file) or [there.dataset],
+        columns=there.columns,
+        detector=there.detector,
         readable=readable,
         shape=data.shape[2:] if event > 1 else data.shape[1:],
         dtype=str(data.dtype),
@@ -131,25 +152,27 @@ def _report(path: Path, file: h5py.File) -> FileReport:
         last_number=numbers[1] if readable else None,
         frames_per_event=event,
         earlier=earlier,
-        growable="series" in file[nexus.collection_group(detector)],
+        growable=places.growable(file, there),
         journal=journal_of(path).exists(),
+        part=Part.read(file),
+        parts=listed_parts(file),
+        faults=_faults(file),
         **last,
     )
 
 
-def _accounts(file: h5py.File, detector: str) -> tuple[dict[str, Any], list[Account]]:
+def _accounts(file: h5py.File, there: Places) -> tuple[dict[str, Any], list[Account]]:
     """What is said of the last series, and the accounts of those before it."""
-    collection = nexus.collection_group(detector)
-    outcome = _text(file, f"{collection}/outcome")
+    outcome = _text(file, there.inside("outcome"))
     last = {
-        "series": _text(file, nexus.IDENTIFIER) or "",
-        "started_at": _time(file, f"{collection}/series_start") or _time(file, "/entry/start_time"),
-        "ended_at": _time(file, "/entry/end_time"),
+        "series": _text(file, there.identifier) or "",
+        "started_at": _time(file, there.inside("series_start")) or _time(file, there.start_time),
+        "ended_at": _time(file, there.end_time),
         "outcome": Outcome(outcome) if outcome else None,
-        "reason": _text(file, f"{collection}/reason") or "",
-        "ledger": verdict.read_ledger(file, detector) if outcome else None,
+        "reason": _text(file, there.inside("reason")) or "",
+        "ledger": verdict.read_ledger(file, there) if outcome else None,
     }
-    earlier = verdict.read_accounts(file, detector)
+    earlier = verdict.read_accounts(file, there)
     if earlier and earlier[-1].series == last["series"]:
         # Another series was about to follow it, and never did.
         *earlier, account = earlier
@@ -158,25 +181,41 @@ def _accounts(file: h5py.File, detector: str) -> tuple[dict[str, Any], list[Acco
     return last, earlier
 
 
-def _numbers(group: h5py.Group, data: h5py.Dataset, event: int) -> tuple[list[int], int]:
+def _faults(file: h5py.File) -> list[str]:
+    """What is wrong with the files of a master, each of which is opened for that."""
+    if faults := unreadable(file):
+        return faults
+    folder = Path(file.filename).parent
+    for part in listed_parts(file):
+        try:
+            with open_to_read(folder / part.file) as own:
+                there = places.read(own)
+                series, frames = _text(own, there.identifier), _numbers(own, there)[1]
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            faults.append(f"{part.file}: {error}")
+            continue
+        if (series, frames) != (part.series, part.frames):
+            faults.append(f"{part.file} has {frames} frames of {series}, and had {part.frames} of {part.series}")
+    return faults
+
+
+def _numbers(file: h5py.File, there: Places) -> tuple[list[int], int]:
     """The first and the last frame's number, none if there are no frames; and how many frames there are."""
-    column, times = group["sequence_number"], group["receive_time"]
+    data = file[there.frames]
+    event = int(data.attrs.get(EVENT_ATTRIBUTE, 1))
+    column, times = file[there.columns["sequence_number"]], file[there.columns["receive_time"]]
     readable = min(data.shape[0], column.shape[0], times.shape[0])
     if event > 1 and readable:
         # The last event may have some of its frames only; the others came at no time.
         readable = (readable - 1) * event + int(np.count_nonzero(times[readable - 1]))
     ends = (0, readable - 1) if readable else ()
-    return [int(column[divmod(one, event) if event > 1 else one]) for one in ends], readable
+    return [int(np.ravel(column[divmod(one, event) if event > 1 else one])[0]) for one in ends], readable
 
 
 def _filters(data: h5py.Dataset) -> list[str]:
     properties = data.id.get_create_plist()
     described = [properties.get_filter(index) for index in range(properties.get_nfilters())]
     return [f"{number}: {name.decode(errors='replace').partition(';')[0]}" for number, _, _, name in described]
-
-
-def _is_detector(group: Any) -> bool:
-    return isinstance(group, h5py.Group) and group.attrs.get("NX_class") == "NXdetector"
 
 
 def _text(file: h5py.File, name: str) -> str | None:

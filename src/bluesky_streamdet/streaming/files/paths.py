@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from string import Formatter
 
 from bluesky_streamdet.core.errors import FileTaken, PathRefused
+from bluesky_streamdet.streaming.files.naming import SUFFIXES
+from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
 
-SUFFIXES = (".h5", ".hdf5", ".nxs")
 LONGEST_NAME = 200
 """Bytes of a file name; the file system's own limit of 255 has to hold the journal's suffix too."""
 EXISTS = "Choose another name, or ask to replace it, or to append to it."
 """What to do about a file that is there."""
+RECORDS = Path(".streamdet", "series")
+"""Where a service keeps what it knows of its last series, below its data directory."""
 MOST_FOLDERS = 50
 """Folders below the root; nobody means more."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
-    """Makes paths inside of `root`, whatever a request or a stream may ask for."""
+    """Makes paths inside of `root`, whatever a request or a stream may ask for. ownership: of new folders."""
 
     root: Path
+    ownership: Ownership = UNCHANGED
 
     def file(self, directory: str | None, name: str, *, existing: bool = False) -> Path:
         """The absolute path of a file that may be written.
@@ -66,7 +68,7 @@ class DataDirectory:
     def prepare(self, path: Path) -> None:
         """Make the folders of `path`. Raises `PathRefused` when nothing can be written there."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.ownership.make_folder(path.parent)
         except OSError as error:
             raise PathRefused(f"The folder {path.parent} can't be made: {error.strerror}.") from error
         if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -78,22 +80,3 @@ class DataDirectory:
             return path.resolve()
         except (OSError, RuntimeError) as error:
             raise PathRefused(f"The path {str(path)!r} can't be resolved: {error}.") from error
-
-
-def fill_in(template: str, detector: str, series: str) -> str:
-    """A file name from a template with {detector}, {id} and {date}. Raises `PathRefused` for other braces."""
-    values = {"detector": detector, "id": series, "date": datetime.now(UTC).strftime("%Y%m%d")}
-    name = ""
-    try:
-        # Not by `format`: a width of a billion, or an attribute, is a request that a template could make of it.
-        for text, field, width, conversion in Formatter().parse(template):
-            name += text
-            if field is not None:
-                if width or conversion:
-                    raise ValueError(field)
-                name += values[field]
-    except (KeyError, ValueError) as error:
-        raise PathRefused(
-            f"The file name {template!r} has braces other than {{detector}}, {{id}}, {{date}}."
-        ) from error
-    return name

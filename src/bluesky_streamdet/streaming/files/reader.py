@@ -14,8 +14,8 @@ import hdf5plugin  # noqa: F401  registers the filters
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_streamdet.documents import reader_path
-from bluesky_streamdet.streaming.files import nexus
+from bluesky_streamdet.documents import DATA, reader_path
+from bluesky_streamdet.streaming.files import parts, places
 
 PATIENCE = 1.0
 """Seconds that a file gets to become readable, as its writer needs some milliseconds alone when it adds something."""
@@ -31,8 +31,13 @@ def local_path(uri: str, path_map: Mapping[str, str] | None = None) -> Path:
 
 
 @contextmanager
-def open_to_read(path: str | Path, sleep: Callable[[float], None] = time.sleep) -> Iterator[h5py.File]:
-    """The file, whether it is closed, being written, or was left open by a writer that died. Raises `OSError`."""
+def open_to_read(
+    path: str | Path, sleep: Callable[[float], None] = time.sleep, *, whole: bool = True
+) -> Iterator[h5py.File]:
+    """The file, whether it is closed, being written, or was left open by a writer that died. Raises `OSError`.
+
+    whole: also for a master some of whose files can't be read; frames of these would be fill values.
+    """
     for _ in range(int(PATIENCE / BETWEEN_TRIES)):
         try:
             file = _opened(path)
@@ -44,6 +49,8 @@ def open_to_read(path: str | Path, sleep: Callable[[float], None] = time.sleep) 
     else:
         file = _opened(path)
     with file:
+        if whole:
+            parts.check(file)
         yield file
 
 
@@ -60,7 +67,18 @@ def _opened(path: str | Path) -> h5py.File:
     return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
 
 
-def read_frames(path: str | Path, dataset: str = nexus.DATA, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-    """Rows `start` to `stop` of a dataset; fewer when the file holds fewer. Raises `OSError`, `KeyError`."""
+def read_frames(path: str | Path, dataset: str | None = None, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """Rows `start` to `stop` of a dataset; fewer when the file holds fewer. Raises `OSError`, `KeyError`.
+
+    dataset: its path, or the name of one of frames; left out, the frames of the last one.
+    """
     with open_to_read(path) as file:
-        return np.asarray(file[dataset][start:stop])
+        path_inside = dataset if dataset is not None and "/" in dataset else _frames(file, dataset)
+        return np.asarray(file[path_inside][start:stop])
+
+
+def _frames(file: h5py.File, dataset: str | None) -> str:
+    """The path of frames by the name of their dataset; of the last one for None."""
+    if dataset is None and DATA in file and not places.datasets(file):
+        return DATA  # whoever wrote it
+    return places.read(file, dataset).frames

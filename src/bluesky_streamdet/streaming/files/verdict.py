@@ -19,12 +19,15 @@ import numpy as np
 from pydantic import BaseModel
 
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import nexus
+from bluesky_streamdet.streaming.files.fields import add_group
+from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 UNKNOWN = -1
 """Stands for an expected number of frames that nobody said."""
-COUNTS = tuple(name for name in LedgerReport.model_fields if name != "missing_ranges")
+SHARED = "shared"
+"""1 where other services have the rest of the series; not in files of older versions."""
+COUNTS = tuple(name for name in LedgerReport.model_fields if name not in ("missing_ranges", SHARED))
 BY_REASON = tuple(name for name in COUNTS if isinstance(LedgerReport.model_fields[name].default, dict))
 """Counts that are kept by reason; their sum stands under their name, the reasons in the dataset `reasons`."""
 MOST_REASONS = 32
@@ -34,10 +37,11 @@ LONGEST_TEXT = 2000
 RANGES_CHUNK = 64
 NO_ROOM = "for reasons that the file had no room for"
 
+LONGEST_IDENTIFIER = 80
 TIME = 40
 LONGEST_LEDGER = 8000
 _TEXTS = {
-    "series": nexus.LONGEST_IDENTIFIER,
+    "series": LONGEST_IDENTIFIER,
     "started_at": TIME,
     "ended_at": TIME,
     "outcome": 20,
@@ -65,36 +69,39 @@ class Account(BaseModel):
 class Verdict:
     """The places in an open file. Raises what h5py raises."""
 
-    def __init__(self, file: h5py.File, detector: str) -> None:
-        collection = file[nexus.collection_group(detector)]
-        ledger = collection["ledger"]
+    def __init__(self, file: h5py.File, places: Places) -> None:
+        account = file[places.account]
+        ledger = account["ledger"]
         self._file = file
-        self._identifier = file[nexus.IDENTIFIER]
-        self._start = collection["series_start"]
-        self._end = file["/entry/end_time"]
-        self._outcome = collection["outcome"]
-        self._reason = collection["reason"]
+        self._identifier = file[places.identifier]
+        self._start = account["series_start"]
+        self._end = file[places.end_time]
+        self._outcome = account["outcome"]
+        self._reason = account["reason"]
         self._counts = {name: ledger[name] for name in COUNTS}
+        self._shared = ledger.get(SHARED)
         self._reasons = ledger["reasons"]
         self._ranges = ledger["missing_ranges"]
-        self._earlier = collection["series"]
+        self._earlier = account["series"]
 
     @classmethod
-    def create(cls, file: h5py.File, detector: str, started: datetime) -> Self:
-        """Make the places; the series and its detector have their groups."""
-        collection = nexus.add_group(file, nexus.collection_group(detector), "NXcollection")
-        ledger = nexus.add_group(collection, "ledger", "NXcollection")
-        _text_place(file["/entry"], "end_time", TIME)
-        _fill(_text_place(collection, "series_start", TIME), started.isoformat())
-        _text_place(collection, "outcome", 20)
-        _text_place(collection, "reason", LONGEST_TEXT)
-        for name in COUNTS:
+    def create(cls, file: h5py.File, places: Places, series: str, started: datetime) -> Self:
+        """Make the places."""
+        account = add_group(file, places.account, "NXcollection")
+        ledger = add_group(account, "ledger", "NXcollection")
+        _fill(_text_place(file, places.identifier, LONGEST_IDENTIFIER), series)
+        file[places.start_time] = started.isoformat()
+        _text_place(file, places.end_time, TIME)
+        _fill(_text_place(account, "series_start", TIME), started.isoformat())
+        _text_place(account, "outcome", 20)
+        _text_place(account, "reason", LONGEST_TEXT)
+        for name in (*COUNTS, SHARED):
             ledger.create_dataset(name, data=np.int64(UNKNOWN))
         kind = h5py.string_dtype("utf-8", LONGEST_REASON)
         ledger.create_dataset("reasons", data=np.zeros(MOST_REASONS, kind))
         ledger.create_dataset("missing_ranges", (0, 2), "i8", maxshape=(None, 2), chunks=(RANGES_CHUNK, 2))
-        collection.create_dataset("series", (0,), ACCOUNT, maxshape=(None,), chunks=(1,))
-        return cls(file, detector)
+        account.create_dataset("series", (0,), ACCOUNT, maxshape=(None,), chunks=(1,))
+        return cls(file, places)
 
     def set_aside(self, account: Account, series: str, started: datetime) -> None:
         """Move the account of the last series into the table, and be ready for that of another."""
@@ -128,6 +135,8 @@ class Verdict:
                 reasons += [f"{name} {count}: {why}" for why, count in value.items()]
                 value = sum(value.values())
             self._counts[name][()] = UNKNOWN if value is None else value
+        if self._shared is not None:
+            self._shared[()] = report.ledger.shared
         _fill(self._reasons, reasons[:MOST_REASONS])
         _fill(self._reason, report.reason)
         _fill(self._end, report.ended_at.isoformat() if report.ended_at is not None else "")
@@ -139,9 +148,9 @@ class Verdict:
         self._ranges[...] = ranges
 
 
-def read_accounts(file: h5py.File, detector: str) -> list[Account]:
+def read_accounts(file: h5py.File, places: Places) -> list[Account]:
     """The series that were in the file before its last one; none in a file that was not appended to."""
-    table = file[nexus.collection_group(detector)].get("series")
+    table = file[places.account].get("series")
     accounts: list[Account] = []
     for row in table[()] if isinstance(table, h5py.Dataset) else ():
         said: dict[str, Any] = {}
@@ -152,9 +161,9 @@ def read_accounts(file: h5py.File, detector: str) -> list[Account]:
     return accounts
 
 
-def read_ledger(file: h5py.File, detector: str) -> LedgerReport:
+def read_ledger(file: h5py.File, places: Places) -> LedgerReport:
     """The ledger of a closed file. Raises `KeyError` or `ValueError` for a file that has none."""
-    group = file[f"{nexus.collection_group(detector)}/ledger"]
+    group = file[places.inside("ledger")]
     counts = {name: int(group[name][()]) for name in COUNTS}
     values: dict[str, Any] = {name: {} if name in BY_REASON else count for name, count in counts.items()}
     for line in filter(None, group["reasons"].asstr()[()]):
@@ -165,6 +174,7 @@ def read_ledger(file: h5py.File, detector: str) -> LedgerReport:
         if rest := counts[name] - sum(values[name].values()):
             values[name][NO_ROOM] = rest
     values["expected"] = None if values["expected"] == UNKNOWN else values["expected"]
+    values["shared"] = SHARED in group and int(group[SHARED][()]) == 1
     values["missing_ranges"] = group["missing_ranges"][()].tolist()
     return LedgerReport.model_validate(values)
 

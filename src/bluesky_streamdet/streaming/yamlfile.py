@@ -32,13 +32,13 @@ class Document:
         return f"{self.path}" if line is None else f"{self.path}, line {line + 1}"
 
 
-def read(path: Path) -> Document:
+def read(path: Path, what: str = "configuration") -> Document:
     """Read a file. Raises `ConfigError` when it is not there or no YAML, or when a key stands in it twice."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ConfigError(f"The configuration {path} can't be read: {reason}.") from error
+        raise ConfigError(f"The {what} {path} can't be read: {reason}.") from error
     loader = yaml.SafeLoader(text)
     try:
         root = loader.get_single_node()

@@ -1,0 +1,95 @@
+"""Values of single frames that no column can hold while the file is open, as SWMR admits no new and no wider one.
+
+They stand in a table of the account, `apart`, in runs: of a key, from a row on, a JSON list of values in which null is
+where the column has the value, or nobody said one. A long list takes several rows of the table, one after the other.
+When the file is closed, they go into columns; see `merging`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+APART = "apart"
+PIECE = 1000
+"""Bytes of JSON in a row of the table."""
+LONGEST_KEY = 80
+_ROW = np.dtype(
+    [
+        ("key", h5py.string_dtype("utf-8", LONGEST_KEY)),
+        ("first", "<i8"),
+        ("piece", "<i4"),
+        ("pieces", "<i4"),
+        ("values", h5py.string_dtype("ascii", PIECE)),
+    ]
+)
+
+
+def create(account: h5py.Group) -> None:
+    account.create_dataset(APART, (0,), _ROW, maxshape=(None,), chunks=(8,))
+
+
+class Apart:
+    """The table in a file that grows. count: values that have gone into it, of this series."""
+
+    def __init__(self, account: h5py.Group) -> None:
+        self._table = account[APART]
+        self._waiting: list[tuple[Any, ...]] = []
+        self.count = 0
+
+    def add(self, key: str, first: int, values: Mapping[int, Any]) -> None:
+        """Keep values of `key`, by how many frames they come after frame `first` of the dataset."""
+        start = min(values)
+        self.count += len(values)
+        run = [values.get(index) for index in range(start, max(values) + 1)]
+        text = json.dumps(run, default=str).encode()
+        pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
+        name = key.encode(errors="replace")[:LONGEST_KEY].decode(errors="ignore").encode()
+        self._waiting += [(name, first + start, index, len(pieces), one) for index, one in enumerate(pieces)]
+
+    def write(self) -> None:
+        """Append what was added."""
+        if self._waiting:
+            rows, there = np.array(self._waiting, _ROW), len(self._table)
+            self._table.resize((there + len(rows),))
+            self._table[there:] = rows
+            self._waiting.clear()
+
+    def forget(self) -> None:
+        """Drop what is not written."""
+        self._waiting.clear()
+
+
+def read(account: h5py.Group, frames: int) -> dict[str, dict[int, Any]]:
+    """What stands apart of the first `frames` frames of a dataset: values by row, by key."""
+    table = account.get(APART)
+    found: dict[str, dict[int, Any]] = {}
+    for key, first, values in _runs(table[()]) if isinstance(table, h5py.Dataset) else ():
+        of_key = found.setdefault(key, {})
+        for row, value in enumerate(values, first):
+            if value is not None and row < frames:
+                of_key[row] = value
+    return {key: values for key, values in found.items() if values}
+
+
+def empty(account: h5py.Group) -> None:
+    """Take all out of the table of a file that is open for any change."""
+    account[APART].resize((0,))
+
+
+def _runs(rows: NDArray[Any]) -> Iterator[tuple[str, int, list[Any]]]:
+    """Key, row of the first value, values. What a crash cut short is left out."""
+    text = b""
+    for row in rows:
+        text = (text if row["piece"] else b"") + row["values"]
+        if row["piece"] + 1 == row["pieces"]:
+            try:
+                values = json.loads(text)
+            except ValueError:
+                continue
+            yield row["key"].decode(), int(row["first"]), values

@@ -1,0 +1,290 @@
+"""A master: one file that shows the frames of several, and all that each frame has beside it, as if it had them.
+
+It has the objects of the files that it is made of, in their layout; what differs from file to file is mapped, and the
+account is that of the whole. It is made anew each time, beside its place, and takes its place at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from bluesky_streamdet.core.errors import FileTaken, WriteFailed
+from bluesky_streamdet.core.union import Stretch, in_order, stretches
+from bluesky_streamdet.streaming.files import apart, places
+from bluesky_streamdet.streaming.files.access import LIBRARY
+from bluesky_streamdet.streaming.files.apart import APART
+from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
+from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE, add_flat_view
+from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
+from bluesky_streamdet.streaming.files.layout import Layout, word_of
+from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
+from bluesky_streamdet.streaming.files.parts import FIRST_ROW, INDEX, MASTER, Listed, Part, list_parts
+from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.verdict import Verdict
+from bluesky_streamdet.streaming.files.virtual import Kind, Piece, Whole, kinds_of
+from bluesky_streamdet.streaming.status import SeriesReport
+
+MOST_STRETCHES = 10_000
+"""Of all files together, in each dataset. A file of more opens slowly, so that frames are in the order of the files."""
+
+
+class Share(NamedTuple):
+    """A file that has some of the frames, and the series that it must be of."""
+
+    path: Path
+    series: str
+
+
+class Source(NamedTuple):
+    """What is known of such a file. numbers: of its frames. kinds: of what each frame has."""
+
+    path: Path
+    series: str
+    places: Places
+    part: Part | None
+    started: str
+    event: int
+    numbers: NDArray[np.uint64]
+    kinds: Mapping[str, Kind]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    nbytes: int
+
+    @property
+    def rows(self) -> int:
+        return -(-len(self.numbers) // self.event)
+
+
+def write_master(
+    path: Path,
+    shares: Sequence[Share],
+    *,
+    series: str,
+    report: SeriesReport | None = None,
+    by_number: bool = False,
+    most: int | None = None,
+    replace: bool = False,
+    ownership: Ownership = UNCHANGED,
+) -> bool:
+    """Write the master of these files at `path`; whether its frames are in the order of their numbers.
+
+    series: its id. report: the account of the whole; None while the series runs. by_number: bring the frames of files
+    that were written at the same time into order; a number that is in two is shown once. Otherwise the files follow one
+    another. most: show so many frames. replace: a file that is there. ownership: whose the file shall be.
+
+    Raises `FileTaken` or `WriteFailed`.
+    """
+    try:
+        sources = [one for share in shares if len((one := read_source(share)).numbers)]
+        if not sources:
+            raise WriteFailed(f"There are no frames that {path} could show.")
+        _check(sources)
+        pieces, rows = None, 0
+        if by_number and sources[0].event == 1:
+            pieces, rows = _by_number(path.parent, sources)
+        ordered = pieces is not None
+        if pieces is None:
+            pieces, rows = _in_turn(path.parent, sources, most)
+        with _beside(path, replace=replace) as draft:
+            _write(draft, sources, pieces, rows, series, report)
+            ownership.take(draft, ownership.mode)
+            if report is not None:
+                _verify(draft, sources[0].places, rows)
+    except REFUSALS as error:
+        raise failed(path, "written as a master", error) from error
+    return ordered
+
+
+def read_source(share: Share) -> Source:
+    """What a file has, which is open or closed. Raises `ValueError` for one of another series, or what h5py raises."""
+    with open_to_read(share.path) as file:
+        if len(places.datasets(file)) > 1:
+            raise ValueError(f"{share.path} has several datasets of frames")
+        where = places.read(file)
+        found = file[where.identifier].asstr()[()]
+        if found != share.series:
+            raise ValueError(f"{share.path} is of the series {found}, and not of {share.series}")
+        data = file[where.frames]
+        event = int(data.attrs.get(EVENT_ATTRIBUTE, 1))
+        numbers, times = (file[where.columns[name]] for name in ("sequence_number", "receive_time"))
+        rows = min(len(data), len(numbers), len(times))
+        # The last event may have some of its frames only; the others came at no time.
+        frames = rows if event == 1 else (rows - 1) * event + int(np.count_nonzero(times[rows - 1])) if rows else 0
+        return Source(
+            share.path,
+            share.series,
+            where,
+            Part.read(file),
+            file[where.start_time].asstr()[()],
+            event,
+            np.asarray(numbers[:rows]).reshape(-1)[:frames].astype(np.uint64),
+            kinds_of(file, where),
+            data.shape[1:],
+            data.dtype,
+            share.path.stat().st_size,
+        )
+
+
+def _check(sources: Sequence[Source]) -> None:
+    """Raise `ValueError` for files that are not of a kind."""
+    first = sources[0]
+    for one in sources:
+        if (one.shape, one.dtype, one.places.frames) != (first.shape, first.dtype, first.places.frames):
+            raise ValueError(f"frames of {one.path} are of another kind, or elsewhere, than those of {first.path}")
+    parts = [one.part for one in sources]
+    if len({one.series for one in sources}) == 1 and all(parts):
+        for before, one in pairwise(sources):
+            assert before.part is not None and one.part is not None
+            if one.part.index != before.part.index + 1:
+                raise ValueError(f"file {before.part.index + 1} of the series is not there, but {one.path} is")
+
+
+def _by_number(folder: Path, sources: Sequence[Source]) -> tuple[list[Piece] | None, int]:
+    """The files with their rows in the order of their numbers; None when that takes too many stretches."""
+    pieces, left = [], MOST_STRETCHES
+    shown = in_order([one.numbers for one in sources])
+    for one, rows in zip(sources, shown, strict=True):
+        found = stretches(rows, left)
+        if found is None:
+            return None, 0
+        left -= len(found)
+        pieces.append(_piece(folder, one, found))
+    return pieces, 1 + max(int(rows.max()) for rows in shown)
+
+
+def _in_turn(folder: Path, sources: Sequence[Source], most: int | None) -> tuple[list[Piece], int]:
+    """The files with one behind another."""
+    end = sum(one.rows for one in sources) if most is None else -(-most // sources[0].event)
+    pieces, row = [], 0
+    for one in sources:
+        count = min(one.rows, end - row)
+        if count > 0:
+            pieces.append(_piece(folder, one, [Stretch(0, row, 1, count)]))
+            row += count
+    return pieces, row
+
+
+def _piece(folder: Path, source: Source, found: Sequence[Stretch]) -> Piece:
+    return Piece(os.path.relpath(source.path, folder), source.kinds, source.rows, found)
+
+
+@contextmanager
+def _beside(path: Path, *, replace: bool) -> Iterator[Path]:
+    """A path in the same folder, whose file takes the place of `path` at the end. Raises `FileTaken`."""
+    draft = path.with_name(f".{path.name[:150]}.{uuid4().hex[:8]}")
+    try:
+        yield draft
+        if replace:
+            draft.replace(path)
+        else:
+            _give_name(draft, path)
+    except FileExistsError as error:
+        raise FileTaken(f"The file {path} exists.", "Choose another name.") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _give_name(draft: Path, path: Path) -> None:
+    """Move a file to where none is. Raises `FileExistsError`."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # of file systems that know no second names
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        draft.replace(path)
+
+
+def _write(
+    draft: Path,
+    sources: Sequence[Source],
+    pieces: Sequence[Piece],
+    rows: int,
+    series: str,
+    report: SeriesReport | None,
+) -> None:
+    with open_to_read(_richest(sources).path) as base:
+        where = places.read(base)
+        own = [where.inside(name) for name in ("ledger", "series_start", "outcome", "reason", "series", APART)]
+        skip = frozenset([where.identifier, where.start_time, where.end_time, *own])
+        layout, event = places.layout_in(base, where).layout, sources[0].event
+        frames = min(sum(len(one.numbers) for one in sources), rows * event)
+        counted = _counted(layout, frames)
+        with h5py.File(draft, "x", libver=LIBRARY, locking=False) as target:
+            whole = Whole(target, where, pieces, rows, counted)
+            whole.copy(base, skip)
+            _add_columns(whole, target, where, sources)
+            apart.create(target[where.account])
+            for name in (INDEX, FIRST_ROW, MASTER):
+                target.attrs.pop(name, None)
+            if event > 1:
+                add_flat_view(target, layout, where, event, frames)
+            started = datetime.fromisoformat(min(one.started for one in sources))
+            verdict = Verdict.create(target, where, series, started)
+            list_parts(target, where.account, [_listed(draft.parent, one) for one in sources])
+            if report is not None:
+                verdict.write(report)
+
+
+def _add_columns(whole: Whole, target: h5py.File, where: Places, sources: Sequence[Source]) -> None:
+    """Make the columns of values that came with frames of some files only."""
+    for one in sources:
+        new = {key: path for key, path in one.places.columns.items() if path not in target}
+        if new:
+            with open_to_read(one.path) as file:
+                for path in new.values():
+                    whole.map(file[path])
+            where.columns.update({key: path for key, path in new.items() if key not in where.columns})
+    places.keep(target, where)
+
+
+def _richest(sources: Sequence[Source]) -> Source:
+    """The file that has the most to say: of the last ones of each series, as parameters may have come late."""
+    last = {one.series: one for one in sources}
+    if len(last) == 1:
+        return sources[-1]
+    sizes: dict[str, int] = {}
+    for series, one in last.items():
+        with open_to_read(one.path) as file:
+            names: list[str] = []
+            file.visit(names.append)
+            sizes[series] = len(names)
+    return last[max(sizes, key=lambda series: sizes[series])]
+
+
+def _counted(layout: Layout, frames: int) -> dict[str, np.int32]:
+    """The attributes that count images, of the whole."""
+    columns = layout.columns
+    said = [layout.frames.attributes, columns.attributes]
+    said += [one.attributes for one in (*columns.names.values(), *columns.derived.values())]
+    values = {FIRST_IMAGE: np.int32(1), LAST_IMAGE: np.int32(frames)}
+    found = {name: word_of(value) for attributes in said for name, value in attributes.items()}
+    return {name: values[word] for name, word in found.items() if word in values}
+
+
+def _listed(folder: Path, source: Source) -> Listed:
+    numbers = source.numbers
+    name = os.path.relpath(source.path, folder)
+    return Listed(name, source.series, len(numbers), source.nbytes, int(numbers[0]), int(numbers[-1]))
+
+
+def _verify(draft: Path, where: Places, rows: int) -> None:
+    """Raise `ValueError` unless HDF5 finds a frame for each row."""
+    with h5py.File(draft, "r", locking=False) as file:
+        times = file[where.columns["receive_time"]][()]
+        came = np.count_nonzero(times.reshape(len(times), -1)[:, 0])
+    if came != rows:
+        raise ValueError(f"{rows - came} of its {rows} rows can't be read through it")

@@ -1,0 +1,107 @@
+"""The files that a series has where it has several: what each says of itself, and how their master lists them.
+
+HDF5 gives fill values for a file that it can't open, and says nothing. So a master says which files it needs, and
+whoever opens one by this package is told when one of them is gone, or is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+
+INDEX, FIRST_ROW, MASTER = "part", "part_first_row", "part_of"
+"""Attributes of a part's root."""
+LISTED = "parts"
+"""Attribute of a master's root: the path of its table of parts; and the name of that table in the account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a file says that has some of the frames of a series.
+
+    index: counts from 1. first_row: of its first frame among those of the series, in the order in which they came.
+    master: name of the file that shows all of them.
+    """
+
+    index: int
+    first_row: int
+    master: str
+
+    def write(self, file: h5py.File) -> None:
+        file.attrs.update({INDEX: self.index, FIRST_ROW: self.first_row, MASTER: self.master})
+
+    @classmethod
+    def read(cls, file: h5py.File) -> Self | None:
+        """None for a file that is no part."""
+        said = file.attrs
+        if INDEX not in said:
+            return None
+        return cls(int(said[INDEX]), int(said[FIRST_ROW]), str(said[MASTER]))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A part as its master lists it: path relative to the master's folder, series, frames, bytes, and their numbers."""
+
+    file: str
+    series: str
+    frames: int
+    nbytes: int
+    first_number: int
+    last_number: int
+
+
+COLUMNS = tuple(one.name for one in fields(Listed))
+
+
+def list_parts(file: h5py.File, account: str, parts: Sequence[Listed]) -> None:
+    """Write the table of parts into the group `account`."""
+    texts = {name: max((len(getattr(one, name).encode()) for one in parts), default=1) for name in ("file", "series")}
+    kind = np.dtype(
+        [(name, h5py.string_dtype("utf-8", texts[name]) if name in texts else "u8") for name in COLUMNS]
+    )
+    rows = np.zeros(len(parts), kind)
+    for row, one in zip(rows, parts, strict=True):
+        for name, value in asdict(one).items():
+            row[name] = value.encode() if isinstance(value, str) else value
+    table = f"{account}/{LISTED}"
+    file[table] = rows
+    file.attrs[LISTED] = table
+
+
+def listed_parts(file: h5py.File) -> list[Listed]:
+    """The parts that a master lists; none for any other file."""
+    table = file.attrs.get(LISTED)
+    return [] if table is None else [Listed(*map(_plain, row)) for row in file[str(table)][()]]
+
+
+def unreadable(file: h5py.File) -> list[str]:
+    """What is wrong with the parts of a master, in words, as far as their names and sizes tell; empty if nothing is."""
+    folder = Path(file.filename).parent
+    faults = []
+    for part in listed_parts(file):
+        try:
+            size = (folder / part.file).stat().st_size
+        except OSError as error:
+            faults.append(f"{part.file}: {error.strerror}")
+            continue
+        if size < part.nbytes:
+            faults.append(f"{part.file} has {size} bytes, and had {part.nbytes}")
+    return faults
+
+
+def check(file: h5py.File) -> None:
+    """Raise `OSError` for a master that would show fill values, as some of its parts can't be read."""
+    faults = unreadable(file)
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise OSError(f"{file.filename} shows frames of files that can't be read: {'; '.join(faults[:3])}{more}")
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else int(value)

@@ -1,0 +1,321 @@
+"""What a crash has left in a file, and how it becomes one that any program reads.
+
+A file whose writer died is marked as being written, so that only readers by SWMR open it. It may have frames without
+their numbers, has no verdict, and what came late lies beside it. All of that is mended at once or not at all; what
+could be read before can be read afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import h5py
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from bluesky_streamdet.core.errors import StreamdetError
+from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.files import apart, appending, layouts, places, placing
+from bluesky_streamdet.streaming.files.amending import Overlay, amended, redo, redo_log
+from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE, add_flat_view
+from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
+from bluesky_streamdet.streaming.files.hold import Hold
+from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect
+from bluesky_streamdet.streaming.files.journal import journal_of, take_journal
+from bluesky_streamdet.streaming.files.layout import Layout, fill, word_of
+from bluesky_streamdet.streaming.files.merging import merge
+from bluesky_streamdet.streaming.files.paths import RECORDS
+from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
+from bluesky_streamdet.streaming.files.verdict import Verdict
+from bluesky_streamdet.streaming.settling import settled
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
+
+log = logging.getLogger(__name__)
+
+DIED = "its writer died while the series ran"
+
+
+class NotMended(StreamdetError):
+    """The file can't be made whole. It is as it was."""
+
+    code = "not_mended"
+
+
+class Recovery(BaseModel):
+    """What was found wrong with a file, in words; nothing for one that is whole. report: what it says afterwards."""
+
+    path: Path
+    found: list[str]
+    mended: bool = False
+    report: FileReport | None = None
+
+
+def recover(path: Path, *, dry_run: bool = False) -> Recovery:
+    """Mend what a crash has left of a file. dry_run: say it only.
+
+    Raises `FileTaken` while somebody writes the file, `NotOurFile` for one that can't be read or is another program's,
+    `NotMended` when it can't be written. Each time the file is as it was.
+    """
+    if not path.exists():
+        raise NotOurFile(f"There is no file {path}.")
+    try:
+        Hold(path).release()
+        found = list(_beside(path))
+        if found and not dry_run:
+            redo(path)
+        found += [*_of_file(path), *(one for name in _datasets(path) for one in _of_dataset(path, name))]
+        if found and not dry_run:
+            _mend(path)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise NotMended(
+            f"{path} can't be mended: {error}.", "It is as it was. A copy of it can be tried as well."
+        ) from error
+    mended = bool(found) and not dry_run
+    return Recovery(path=path, found=found, mended=mended, report=inspect(path))
+
+
+# What is wrong.
+
+
+def _beside(path: Path) -> Iterator[str]:
+    if redo_log(path).exists():
+        yield "changes of it were interrupted, and lie beside it"
+
+
+def _of_file(path: Path) -> Iterator[str]:
+    head = _superblock(path)
+    if head is not None and head.flags:
+        yield f"{DIED}: it is still marked as being written"
+    if head is not None and head.end > path.stat().st_size:
+        yield "it is shorter than it says"
+    if journal_of(path).exists():
+        yield "parameters that came late lie beside it"
+
+
+def _of_dataset(path: Path, dataset: str) -> Iterator[str]:
+    report = inspect(path, dataset)
+    with open_to_read(path, whole=False) as file:
+        there = places.read(file, dataset)
+        event, frames = _event(file, there), _frames(file, there)
+        if not _said(file, there):
+            written = frames - report.first_row
+            yield f"series {report.series} has no verdict; {written} frames of it are readable"
+        rows = -(-frames // event)
+        if longer := [name for name, one in _growing(file, there).items() if len(one) != rows]:
+            yield f"{len(longer)} datasets have rows without a frame, such as {longer[0]}"
+        if event > 1 and frames and fill(_layout(file, there).single_frames, _words(file, there)) not in file:
+            yield "the view of single frames is missing"
+
+
+def _superblock(path: Path) -> Superblock | None:
+    with open(path, "rb") as file:
+        try:
+            return Superblock(file.read(SIZE))
+        except ValueError:
+            return None  # An older kind, which has no mark.
+
+
+def _datasets(path: Path) -> list[str]:
+    """The names of the frames' datasets."""
+    with open_to_read(path, whole=False) as file:
+        return places.dataset_names(file) or [places.read(file).dataset]
+
+
+# Mending.
+
+
+def _mend(path: Path) -> None:
+    """Close the file as its writer would have, had it known that it would die."""
+    reports = {name: inspect(path, name) for name in _datasets(path)}
+    late = take_journal(path)
+    with amended(path, _unmark, _check) as file:
+        for name, report in reports.items():
+            there = places.read(file, name)
+            layout, event, frames = _layout(file, there), _event(file, there), _frames(file, there)
+            _cut(file, there, -(-frames // event))
+            _count(file, layout, there, frames)
+            if apart.APART in file[there.account]:
+                merge(file, layout, there, event, frames)
+            if not _said(file, there):
+                _judge(file, there, report, path, frames)
+            if event > 1:
+                add_flat_view(file, layout, there, event, frames)
+        _add(file, path, late)
+    journal_of(path).unlink(missing_ok=True)
+    log.warning("%s was mended", path)
+
+
+def _unmark(overlay: Overlay) -> None:
+    """Let HDF5 take the file for one that was closed, of the size that it has, or needs."""
+    try:
+        overlay.seek(0)
+        head = Superblock(overlay.read(SIZE))
+    except ValueError:
+        return
+    head.flags, head.end = 0, max(head.end, overlay.size)
+    overlay.seek(0)
+    overlay.write(head.pack())
+    overlay.truncate(head.end)
+
+
+def _check(file: h5py.File) -> None:
+    """Raise `ValueError` or `OSError` if what was mended can't be read."""
+    for name in places.dataset_names(file) or [places.read(file).dataset]:
+        there = places.read(file, name)
+        rows = -(-_frames(file, there) // _event(file, there))
+        if not _said(file, there) or any(len(one) != rows for one in _growing(file, there).values()):
+            raise ValueError(f"the dataset {name} is not whole")
+        for one in _growing(file, there).values():
+            if rows and one.id.get_num_chunks():
+                one.id.read_direct_chunk(tuple(0 for _ in one.shape))
+
+
+def _cut(file: h5py.File, there: Places, rows: int) -> None:
+    for one in _growing(file, there).values():
+        if len(one) != rows:
+            one.resize(rows, axis=0)
+
+
+def _count(file: h5py.File, layout: Layout, there: Places, frames: int) -> None:
+    """Put right the attributes that say how many images there are."""
+    columns = layout.columns
+    said = [layout.frames.attributes, columns.attributes]
+    said += [one.attributes for one in (*columns.names.values(), *columns.derived.values())]
+    words = {name: word_of(value) for attributes in said for name, value in attributes.items()}
+    first = next((name for name, word in words.items() if word == FIRST_IMAGE), None)
+    for one in _growing(file, there).values():
+        before = int(one.attrs.get(first, 1)) - 1 if first is not None else 0
+        for name, word in words.items():
+            if word == LAST_IMAGE and name in one.attrs:
+                one.attrs.modify(name, np.int32(before + frames))
+
+
+def _judge(file: h5py.File, there: Places, report: FileReport, path: Path, frames: int) -> None:
+    """Fill in what is known of the series that was cut short; or of the one before, which it never followed."""
+    verdict = Verdict(file, there)
+    if report.outcome is not None:
+        account = report.account
+        verdict.write(_series_report(there, account.series, account.ledger, account.outcome, account.reason, report))
+        table = file[there.inside("series")]
+        table.resize(len(table) - 1, axis=0)
+        return
+    written = frames - report.first_row
+    known = _recorded(path, report.series)
+    ledger = LedgerReport(received=written, unique=written, written=written)
+    if known is not None and report.part is None:
+        ledger = settled(known.ledger, written)
+    outcome, reason = Outcome.INTERRUPTED, f"{DIED}, with {written} frames in the file"
+    if known is not None and known.outcome is not None:
+        reason = f"{reason}; {known.reason}" if known.reason else reason
+    verdict.write(
+        _series_report(there, report.series, ledger, outcome, reason, report, _last_time(file, there, frames))
+    )
+
+
+def _series_report(
+    there: Places,
+    series: str,
+    ledger: LedgerReport,
+    outcome: Outcome,
+    reason: str,
+    report: FileReport,
+    ended: datetime | None = None,
+) -> SeriesReport:
+    return SeriesReport(
+        id=series,
+        detector=there.detector,
+        started_at=report.started_at,
+        ended_at=report.ended_at or ended,
+        outcome=outcome,
+        reason=reason,
+        ledger=ledger,
+    )
+
+
+def _last_time(file: h5py.File, there: Places, frames: int) -> datetime | None:
+    """When the last frame came."""
+    if not frames:
+        return None
+    times, event = file[there.columns["receive_time"]], _event(file, there)
+    last = times[divmod(frames - 1, event) if event > 1 else frames - 1]
+    return datetime.fromtimestamp(int(np.ravel(last)[0]) / 1e9, UTC)
+
+
+def _recorded(path: Path, series: str) -> SeriesReport | None:
+    """What the service has noted of the series, if the file still lies in its data directory."""
+    for folder in path.resolve().parents:
+        try:
+            return SeriesReport.model_validate_json((folder / RECORDS / f"{series}.json").read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError):
+            continue
+    return None
+
+
+def _add(file: h5py.File, path: Path, late: dict[str, object]) -> None:
+    """Put parameters that came late where they would have gone when the file was closed."""
+    if not late:
+        return
+    there = places.read(file)
+    layout = _layout(file, there)
+    if len(file[there.inside("series")]) if "series" in file[there.account] else 0:
+        series = file[there.identifier].asstr()[()]
+        appending.add_account(file, layout, there, series, {"late": {}, "settings": {}, "parameters": {}}, late)
+    else:
+        placing.add_parameters(file, layout, there, late)
+
+
+# What is where.
+
+
+def _layout(file: h5py.File, there: Places) -> Layout:
+    try:
+        return places.layout_in(file, there).layout
+    except (KeyError, ValueError, json.JSONDecodeError):
+        return layouts.nexus().layout  # An older version's, all of whose files were of this one.
+
+
+def _words(file: h5py.File, there: Places) -> dict[str, str]:
+    return dict(places.words_of(_layout(file, there), there))
+
+
+def _event(file: h5py.File, there: Places) -> int:
+    return int(file[there.frames].attrs.get(EVENT_ATTRIBUTE, 1))
+
+
+def _said(file: h5py.File, there: Places) -> str:
+    return file[there.inside("outcome")].asstr()[()]
+
+
+def _frames(file: h5py.File, there: Places) -> int:
+    """Frames that have all that belongs to them."""
+    rows, event = min(len(one) for one in _growing(file, there).values()), _event(file, there)
+    if event == 1 or not rows:
+        return rows
+    # The last event may have some of its frames only; the others came at no time.
+    return (rows - 1) * event + int(np.count_nonzero(file[there.columns["receive_time"]][rows - 1]))
+
+
+def _growing(file: h5py.File, there: Places) -> dict[str, h5py.Dataset]:
+    """The datasets of the frames and of what each frame has beside it, by path."""
+    own = {there.frames, *there.columns.values()}
+    others = {path for name in places.dataset_names(file) if name != there.dataset for path in _paths(file, name)}
+    found = {path: file[path] for path in own}
+    for group in {path.rpartition("/")[0] for path in own}:
+        for name, one in file[group or "/"].items():
+            path = f"{group}/{name}"
+            tables = path.startswith(f"{there.account}/") and name in ("series", apart.APART)
+            grows = isinstance(one, h5py.Dataset) and one.maxshape[:1] == (None,)
+            if grows and not tables and path not in others:
+                found[path] = one
+    return found
+
+
+def _paths(file: h5py.File, dataset: str) -> set[str]:
+    there = places.read(file, dataset)
+    return {there.frames, *there.columns.values()}
