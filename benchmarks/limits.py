@@ -16,6 +16,7 @@ import zmq
 from workloads import BANK, Workload
 
 from bluesky_streamdet.streaming.files.chunks import frames_per_chunk
+from bluesky_streamdet.streaming.files.layout import SHARED_CHUNK_FRAMES
 
 HERE = Path(__file__).parent
 
@@ -63,29 +64,36 @@ def zeromq(workload: Workload) -> float:
     return workload.frames / elapsed
 
 
-def chunks(workload: Workload, folder: Path) -> float:
-    """Frames/s of direct chunk writes."""
+def chunks(
+    workload: Workload, folder: Path, *, most: int = SHARED_CHUNK_FRAMES, frames_per_file: int | None = None
+) -> float:
+    """Frames/s of direct chunk writes. most: raw frames that share a chunk. frames_per_file: None for one file."""
     payloads = workload.payloads()
-    raw = workload.compression == "none"
-    together = frames_per_chunk(len(payloads[0])) if raw else 1
+    together = frames_per_chunk(len(payloads[0]), most=most) if workload.compression == "none" else 1
     blocks = [b"".join(payloads[(i + j) % BANK] for j in range(together)) for i in range(min(BANK, 4))]
-    path = folder / "chunks.h5"
-    filters = {} if raw else hdf5plugin.Bitshuffle(cname="lz4")
+    each = frames_per_file or workload.frames
+    begin = time.perf_counter()
+    for index, first in enumerate(range(0, workload.frames, each)):
+        _write_chunks(folder / f"chunks{index}.h5", workload, min(each, workload.frames - first), together, blocks)
+    elapsed = time.perf_counter() - begin
+    for path in folder.glob("chunks*.h5"):
+        path.unlink()
+    return workload.frames / elapsed
+
+
+def _write_chunks(path: Path, workload: Workload, frames: int, together: int, blocks: list[bytes]) -> None:
+    """A file of nothing but frames. blocks: chunks, in turn."""
+    filters = {} if workload.compression == "none" else hdf5plugin.Bitshuffle(cname="lz4")
     with h5py.File(path, "w", libver="latest") as file:
         shape = workload.shape
         data = file.create_dataset(
             "data", (0, *shape), workload.dtype, maxshape=(None, *shape), chunks=(together, *shape), **filters
         ).id
         zeros = (0,) * len(shape)
-        begin = time.perf_counter()
-        for number in range(0, workload.frames, together):
+        for number in range(0, frames, together):
             if number % (256 * together) == 0:
-                data.set_extent((min(number + 256 * together, workload.frames), *shape))
+                data.set_extent((min(number + 256 * together, frames), *shape))
             data.write_direct_chunk((number, *zeros), blocks[number // together % len(blocks)])
-        file.flush()
-        elapsed = time.perf_counter() - begin
-    path.unlink()
-    return workload.frames / elapsed
 
 
 def plain_file(workload: Workload, folder: Path) -> float:

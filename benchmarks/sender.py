@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import zmq
-from workloads import BANK, WORKLOADS, Workload
+from workloads import ALL, BANK, Workload
 
 from bluesky_streamdet.streaming.source import address_of
 
@@ -23,7 +23,7 @@ def send_series(workload: Workload, socket: zmq.Socket[bytes]) -> None:
 
 
 def main() -> None:
-    workload = replace(WORKLOADS[sys.argv[1]], frames=int(sys.argv[2]))
+    workload = replace(ALL[sys.argv[1]], frames=int(sys.argv[2]))
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.sndhwm = workload.queue
         socket.bind("tcp://127.0.0.1:*")

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import h5py
 import limits
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from workloads import BANK, Workload
 
 from bluesky_streamdet.service.client import ServiceClient
@@ -28,10 +30,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Measured:
-    """One series through the service. rate: frames/s. nbytes: payload of the series."""
+    """One series through the service. rate: frames/s. nbytes: payload of the series.
+
+    last_tenth: rate of the last tenth of the frames, as a part of that of the first.
+    """
 
     rate: float
     nbytes: int
+    last_tenth: float
     cpu_seconds: float
     peak_megabytes: float
 
@@ -40,12 +46,15 @@ class Measured:
         return self.cpu_seconds / (self.nbytes / 1e9)
 
 
-def measure(workload: Workload, folder: Path, *, client: bool) -> Measured:
-    """Send a series through the service. Raises `AssertionError` when a frame is missing or differs."""
+def measure(workload: Workload, folder: Path, *, client: bool, files: Mapping[str, Any] = {}) -> Measured:
+    """Send a series through the service. files: of its configuration.
+
+    Raises `AssertionError` when a frame is missing or differs.
+    """
     with (
         limits.waiting_sender(workload) as (sender, address),
         TemporaryDirectory(dir=folder) as data,
-        _service(workload, Path(data), address, client=client) as (service, pids),
+        service_for(workload, Path(data), address, client=client, files=files) as (service, pids),
     ):
         sink = _start_client(service, workload) if client else None
         before = sum(map(cpu_seconds, pids))
@@ -57,8 +66,12 @@ def measure(workload: Workload, folder: Path, *, client: bool) -> Measured:
         if sink is not None:
             _check_client(sink, workload)
         assert status.last_series is not None
-        nbytes = _check_file(status.last_series, workload)
-    return Measured(workload.frames / elapsed, nbytes, cpu, peak)
+        assert status.last_series.outcome == "complete", status.last_series
+        numbers, times, nbytes = check_files(status.last_series, workload)
+    assert np.array_equal(numbers, np.arange(workload.frames)), "frame numbers out of order, or frames are missing"
+    tenth = len(times) // 10
+    last_tenth = (times[tenth] - times[0]) / (times[-1] - times[-1 - tenth])
+    return Measured(workload.frames / elapsed, nbytes, last_tenth, cpu, peak)
 
 
 def _ended(status: Status) -> bool:
@@ -66,15 +79,24 @@ def _ended(status: Status) -> bool:
 
 
 @contextmanager
-def _service(
-    workload: Workload, folder: Path, address: str, *, client: bool
+def service_for(
+    workload: Workload,
+    folder: Path,
+    address: str,
+    *,
+    client: bool = False,
+    files: Mapping[str, Any] = {},
+    source: Mapping[str, Any] = {},
 ) -> Iterator[tuple[ServiceClient, list[int]]]:
-    """A service that receives from `address`; a client of it, and its processes: control plane, then data plane."""
+    """A service that receives from `address`; a client of it, and its processes: control plane, then data plane.
+
+    files, source: of its configuration, besides what all have.
+    """
     output = {"name": "stream", "address": "tcp://127.0.0.1:*", "overflow": "block", "queue": workload.queue}
     detector = {
         "type": "stins",
-        "source": {"endpoints": [address], "queue": workload.queue},
-        "files": {"directory": str(folder)},
+        "source": {"endpoints": [address], "queue": workload.queue, **source},
+        "files": {"directory": str(folder), **files},
         "outputs": [output] if client else [],
         "rest": {"port": 0},
         "log_level": "WARNING",
@@ -121,25 +143,35 @@ def _check_client(sink: subprocess.Popen[str], workload: Workload) -> None:
     assert json.loads(out) == {"frames": workload.frames, "disordered": 0}, f"the client got {out}"
 
 
-def _check_file(series: SeriesReport, workload: Workload) -> int:
-    """Compare every frame with what was sent. Returns the bytes of payload."""
-    assert series.outcome == "complete", series
-    assert series.file is not None
+def check_files(series: SeriesReport, workload: Workload) -> tuple[NDArray[np.uint64], NDArray[np.int64], int]:
+    """Compare every frame with what was sent. Returns the frames' numbers and times (ns), and the bytes of payload."""
+    assert series.data is not None
     payloads = workload.payloads()
-    nbytes = 0
-    with h5py.File(series.file, "r", locking=False) as file:
-        data = file["/entry/data/data"]
-        numbers = file["/entry/instrument/bench/sequence_number"][()]
-        assert np.array_equal(numbers, np.arange(workload.frames)), "frame numbers out of order"
-        assert data.shape[0] == workload.frames, data.shape
-        together = data.chunks[0]
-        for first in range(0, workload.frames, together):
-            _, chunk = data.id.read_direct_chunk((first, *(0 for _ in workload.shape)))
-            rows = range(first, min(first + together, workload.frames))
-            sent = b"".join(payloads[row % BANK] for row in rows)
-            assert chunk[: len(sent)] == sent, f"frames {rows[0]} to {rows[-1]} differ"
-            nbytes += len(sent)
-    return nbytes
+    columns = {one.name: one.dataset for one in series.data.columns}
+    numbers, times, nbytes = [], [], 0
+    for path in _files(series):
+        with h5py.File(path, "r", locking=False) as file:
+            data = file[series.data.dataset]
+            numbers.append(file[columns["sequence_number"]][()].reshape(-1))
+            times.append(file[columns["receive_time"]][()].reshape(-1))
+            assert len(data) == len(numbers[-1]), data.shape
+            together = data.chunks[0]
+            for first in range(0, len(data), together):
+                _, chunk = data.id.read_direct_chunk((first, *(0 for _ in workload.shape)))
+                rows = numbers[-1][first : first + together]
+                sent = b"".join(payloads[row % BANK] for row in rows)
+                assert chunk[: len(sent)] == sent, f"frames {rows[0]} to {rows[-1]} differ"
+                nbytes += len(sent)
+    return np.concatenate(numbers), np.concatenate(times), nbytes
+
+
+def _files(series: SeriesReport) -> list[Path]:
+    """Those that have frames of their own, in their order."""
+    assert series.file is not None
+    master = Path(series.file)
+    if not series.parts:
+        return [master]
+    return sorted(master.parent.glob(f"{master.stem}_*.h5"), key=lambda path: (len(path.name), path.name))
 
 
 def children(pid: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What is sent: frames of four detectors, the same bytes in every measurement."""
+"""What is sent: frames of a few detectors, the same bytes in every measurement."""
 
 from __future__ import annotations
 
@@ -49,3 +49,7 @@ WORKLOADS = {
         Workload("small", (64, 64), "uint16", "none", 200_000, 200, 0.6, 0.2),
     )
 }
+
+LONG = Workload("long", (16, 32), "uint16", "none", 1_000_000, 200, 0.6, 0.2)
+"""A million frames of 1 KiB."""
+ALL = {**WORKLOADS, LONG.name: LONG}

@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
     with SimulatorProcess(settings) as simulator, simulator.client() as camera:
         config = for_row("pco", simulator.address, folder)
         config.unarmed = "ignore"  # What the camera sends on its own goes into no file.
-        config.rest.port = 0
+        config.rest.port, config.log_level = 0, "WARNING"
         with ServiceProcess(config) as service:
             print(acquire(service.url, service.api_key, camera))
 

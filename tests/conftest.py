@@ -9,6 +9,7 @@ import os
 os.environ.update(TILED_RETRY_ATTEMPTS="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,21 @@ def tickit_bin() -> Path:
 def viewers_python() -> Path:
     """The interpreter of an environment with silx, which brings much that ours does not need."""
     return _of_peer("viewers", "python")
+
+
+@pytest.fixture(scope="session")
+def hdf5_1_12_python() -> Path:
+    """The interpreter of an environment whose h5py has an HDF5 that is some years old."""
+    return _of_peer("hdf5_1_12", "python")
+
+
+@pytest.fixture(scope="session")
+def h5dump() -> Path:
+    """HDF5's own tool, as Debian has it."""
+    found = shutil.which("h5dump")
+    if found is None:
+        pytest.skip("needs h5dump: `apt-get install hdf5-tools`")
+    return Path(found)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ DATA = "/entry/data/data"
 COLUMN_CHUNK = 4096
 COLUMNS = {"sequence_number": "<u8", "receive_time": "<i8"}
 """Numbers of each frame that the file holds beside it, with their types; receive_time is in ns since 1970."""
+COLUMN_UNITS = {"receive_time": "ns"}
 
 Document = dict[str, Any]
 Named = tuple[str, Document]

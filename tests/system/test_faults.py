@@ -8,14 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import zmq
 
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.config import DataPlaneConfig
 from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.messages import (
     Abort,
@@ -27,50 +24,13 @@ from bluesky_streamdet.streaming.messages import (
     SetParameters,
     Stop,
 )
-from bluesky_streamdet.streaming.sender import Sender
 from bluesky_streamdet.streaming.status import SeriesReport, Status
-from tests.system.planes import COMMAND, Plane, configuration, wait_for_end
+from tests.system.bench import Bench
+from tests.system.planes import COMMAND, Plane, wait_for_end
 from tests.unit.streaming.frames import picture
-from tests.wire.streams import LOOPBACK, Client, Stream, holds
+from tests.wire.streams import Stream, holds
 
 pytestmark = pytest.mark.system
-
-
-class Bench:
-    """One detector, and planes that end with the test."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.sender = Sender(LOOPBACK, linger=0)
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._planes: list[Plane] = []
-        self._clients: list[Client] = []
-
-    def config(self, **options: Any) -> DataPlaneConfig:
-        return configuration(self.directory, self.sender.address, **options)
-
-    def plane(self, start: bool = True, **options: Any) -> Plane:
-        plane = Plane(self.config(**options), start=start)
-        self._planes.append(plane)
-        return plane
-
-    def client(self, plane: Plane, queue: int = 1000) -> Client:
-        status = plane.status
-        assert status is not None
-        client = Client(self.context, status.outputs[0].address, queue=queue)
-        self._clients.append(client)
-        plane.until(lambda: plane.status and plane.status.outputs[0].clients, "the connection of a client")
-        return client
-
-    def send(self, plane: Plane, messages: Any) -> None:
-        for message in messages:
-            plane.until(lambda message=message: self.sender.offer(message), "room for a message")
-
-    def close(self) -> None:
-        for one in (*self._planes, *self._clients):
-            one.close()
-        self.sender.close()
-        self.context.term()
 
 
 @pytest.fixture

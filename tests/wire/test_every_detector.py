@@ -19,6 +19,7 @@ from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.pipeline import Pipeline
 from bluesky_streamdet.transforms.pixels import decode
+from tests.nexus import findings
 from tests.wire.simulated import FRAMES, SHAPE, received, sent
 from tests.wire.streams import until
 
@@ -71,6 +72,7 @@ def test_file_and_secondary_port_hold_what_the_simulator_sent(name: str, channel
         assert (report.outcome, report.reason, report.ledger.written) == (Outcome.COMPLETE, "", FRAMES)
         written = read_frames(Path(str(report.file)))
         np.testing.assert_array_equal(written.reshape(pictures.shape), pictures)
+        assert findings(Path(str(report.file))) == []
         assert [frame.number for frame in forwarded] == list(range(FRAMES))
         for frame, picture in zip(forwarded, pictures, strict=True):
             np.testing.assert_array_equal(decode(frame).reshape(picture.shape), picture)

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import h5py
@@ -18,6 +19,8 @@ import zmq
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.recordfile import read_recording
+from tests.conftest import Recordings
 from tests.unit.streaming.frames import pictures
 from tests.wire.old_pco import FIRST, Camera, OldClient, Station, config_of, station
 from tests.wire.repeating import free_ports
@@ -127,6 +130,21 @@ def test_three_series_into_one_file_and_no_fourth_of_a_name_that_is_taken(pco: S
     client.wait()
 
 
+def test_the_recording_of_a_camera_three_times_into_one_file(pco: Station, test_data: Recordings) -> None:
+    client = pco.client
+    recorded = [message.parts for message in read_recording(test_data / "pco/pco-50frames")]
+    sent = np.stack([np.frombuffer(parts[1], "<u2").reshape(64, 250) for parts in recorded])
+    for name in ("data", "data_white", "data_black"):
+        client.started("recorded/tomography.h5", dataset_name=name, n_frames="50")
+        for parts in recorded:
+            pco.camera.sender.send(parts, 20.0)
+        assert client.wait()["first_frame_id"] == "375"
+    for name in ("data", "data_white", "data_black"):
+        frames, numbers = frames_of(client.folder / "recorded/tomography.h5", name)
+        np.testing.assert_array_equal(frames, sent)
+        np.testing.assert_array_equal(numbers, np.arange(375, 425))
+
+
 def test_a_series_without_a_number_goes_on_until_it_is_stopped(pco: Station) -> None:
     client = pco.client
     client.started("open.h5", n_frames="0")
@@ -137,6 +155,35 @@ def test_a_series_without_a_number_goes_on_until_it_is_stopped(pco: Station) -> 
     summary = client.wait()
     assert (summary["n_frames"], summary["n_written_frames"]) == ("0", "25")
     assert holds(client.folder / "open.h5", range(FIRST, FIRST + 25))
+
+
+def test_a_stop_ends_a_series_though_the_camera_goes_on(pco: Station) -> None:
+    client = pco.client
+    sent: list[int] = []
+    client.started("goes_on.h5", n_frames="0")
+    stopping = Thread(target=client.ask, args=("/stop",))
+
+    def expose() -> None:
+        """One frame, if anybody is there to take it, and a rest that is shorter than any that a stop would wait for."""
+        if pco.camera.sender.has_peer(0.005):
+            sent.append(len(sent))
+            pco.camera.send(sent[-1:])
+
+    until(lambda: len(sent) > 20, expose, "frames")
+    stopping.start()
+    until(lambda: not stopping.is_alive(), expose, "the answer to the stop")
+    stopping.join()
+    until(lambda: client.status == "finished", expose, "the end")
+    summary = client.get("/finished")
+    assert 0.4 < float(summary["duration_sec"]) < 1.5
+    assert holds(client.folder / "goes_on.h5", range(int(summary["n_written_frames"])))
+    until(lambda: not pco.camera.sender.has_peer(0.01), lambda: None, "the end of the connection")
+    with zmq.Context() as context:
+        rest = Client(context, pco.camera.address)
+        try:
+            until(lambda: rest.take() is None, lambda: None, "the end of what nobody took")
+        finally:
+            rest.close()
 
 
 def test_a_series_that_is_killed_keeps_what_came(pco: Station) -> None:
@@ -154,12 +201,12 @@ def test_a_series_of_which_nothing_came_ends_too(pco: Station) -> None:
     pco.client.started("none.h5")
     pco.client.ask("/stop")
     summary = pco.client.wait()
-    assert (summary["n_written_frames"], summary["n_lost_frames"], summary["first_frame_id"]) == ("0", "10", "-1")
+    assert (summary["n_written_frames"], summary["n_lost_frames"], summary["first_frame_id"]) == ("0", "0", "-1")
 
 
 def test_lost_frames_are_counted(pco: Station) -> None:
     client = pco.client
-    client.started("lost.h5")
+    client.started("lost.h5", n_frames="20")
     pco.camera.send([*range(FIRST, FIRST + 5), *range(FIRST + 8, FIRST + 10)])
     client.wait_written(5)
     client.ask("/stop")

@@ -14,11 +14,13 @@ import pytest
 import zmq
 from numpy.typing import NDArray
 
+from bluesky_streamdet.core.errors import DatasetTaken, FileTaken, RequestRefused
 from bluesky_streamdet.core.events import RAW
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.sim.commands import Arm
 from bluesky_streamdet.sim.settings import SimulatorSettings, simulator
+from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.sender import Sender
@@ -72,6 +74,29 @@ def test_the_recording_is_written_as_it_travelled(rig: Rig, recorded: list[Parts
     assert balanced(report.ledger)
     assert (numbers_of(report), rows_of(report).dtype) == (NUMBERS, np.dtype("<u2"))
     assert np.array_equal(rows_of(report), pictures(recorded))
+
+
+def test_three_series_are_three_datasets_of_one_file(rigs: Callable[..., Rig], recorded: list[Parts]) -> None:
+    """As the tomography scripts take projections, flats and darks."""
+    rig = rigs(codec="array-1.0")
+    reports = []
+    for dataset in ("data", "data_white", "data_black"):
+        rig.pipeline.arm(ArmRequest(name="scan", add=True, dataset=dataset, layout="exchange", expected_frames=50))
+        reports.append(rig.run(recorded))
+    for report, dataset in zip(reports, ("data", "data_white", "data_black"), strict=True):
+        assert (report.outcome, report.reason, report.layout) == (Outcome.COMPLETE, "", "exchange")
+        assert report.file == reports[0].file and report.data is not None
+        assert report.data.dataset == f"/exchange/{dataset}"
+        assert np.array_equal(read_frames(str(report.file), dataset), pictures(recorded))
+        said = inspect(Path(str(report.file)), dataset)
+        assert (said.first_number, said.last_number, said.readable) == (375, 424, 50)
+    again = ArmRequest(name="scan", add=True, dataset="data_white")
+    with pytest.raises(DatasetTaken, match=r"The dataset 'data_white' of the file .*scan\.h5 is taken"):
+        rig.pipeline.arm(again)
+    with pytest.raises(FileTaken, match="it has the layout exchange, and not nexus"):
+        rig.pipeline.arm(again.model_copy(update={"dataset": "other", "layout": "nexus"}))
+    with pytest.raises(RequestRefused, match=r"no layout 'scicat'\. There are: areadetector, exchange, maxiv, nexus"):
+        rig.pipeline.arm(ArmRequest(layout="scicat"))
 
 
 def test_a_message_of_one_part_shifts_nothing(rig: Rig, recorded: list[Parts]) -> None:
@@ -149,7 +174,7 @@ def test_what_a_gigafrost_says_of_each_image(rig: Rig) -> None:
         "image_sync_time": 1450157077, "time_stamp": 155337324560, "image_is_complete": True,
     }  # fmt: skip
     own = [attributes | {"image_number": n, "time_stamp": 20000 * n, "image_is_complete": n != 1} for n in range(3)]
-    # Names that are taken in the file, and values that fit no column.
+    # Names that are taken in the file, and values of other types than the first.
     noise = [{"data": 1, "sequence_number": 5, "gain": 2}, {"data": "x", "gain": "x"}, {"gain": 1 << 80}]
     rig.pipeline.arm(ArmRequest(expected_frames=3))
     sent = zip(own, noise, strict=True)
@@ -162,7 +187,8 @@ def test_what_a_gigafrost_says_of_each_image(rig: Rig) -> None:
             assert group[name][()].tolist() == [one[name] for one in own]
             assert "units" not in group[name].attrs
         assert group["image_is_complete"][()].tolist() == [1, 0, 1]
-        assert group["gain"][()].tolist() == [2, 0, 0]
+        assert [json.loads(one) for one in group["gain"].asstr()[()]] == [2, "x", str(1 << 80)]
+        assert group["gain"].attrs["content"] == "json"
         assert group["data"].shape == (3, 3, 4)
 
 

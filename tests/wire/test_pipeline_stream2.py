@@ -39,6 +39,9 @@ def pictures(number: int) -> NDArray[np.uint32]:
     return np.random.default_rng(number).poisson(0.5, (3, *SHAPE)).astype("<u4")
 
 
+SERIES_DATE = "2026-03-01T12:00:00.125+01:00"
+
+
 def header(**more: Any) -> bytes:
     described = {
         "channels": NAMES,
@@ -56,7 +59,11 @@ def header(**more: Any) -> bytes:
 
 def image(number: int, names: list[str] = NAMES, **more: Any) -> bytes:
     data = dict(zip(names, map(compressed, pictures(number)), strict=False))
-    times = {"start_time": [number * 3, 50_000_000], "stop_time": [number * 3 + 2, 50_000_000]}
+    times = {
+        "series_date": cbor2.CBORTag(0, SERIES_DATE),
+        "start_time": [number * 3, 50_000_000],
+        "stop_time": [number * 3 + 2, 50_000_000],
+    }
     return cbor2.dumps({"type": "image", **IDS, "image_id": number, **times, "data": data, **more})
 
 
@@ -82,8 +89,8 @@ def test_three_thresholds_in_the_file_and_at_the_ports(rig: Rig) -> None:
         group = file["/entry/instrument/eiger"]
         for number in range(4):
             np.testing.assert_array_equal(data[number], pictures(number))
-        assert group["start_time"][()].tolist() == [0, 60, 120, 180]
-        assert group["stop_time"].attrs["units"] == "ns"
+        assert group["start_time"][()].tolist() == [0.0, 60e-9, 120e-9, 180e-9]
+        assert dict(group["stop_time"].attrs) == {"units": "s", "start": SERIES_DATE}
         assert group["threshold_energy"][()].tolist() == [4000.0, 9000.0, 0.0]
         assert group["threshold_energy"].attrs["units"] == "eV"
         assert group["serial_number"][()] == b"E-32-0117"

@@ -42,6 +42,7 @@ pytestmark = pytest.mark.wire
 WAIT = {"quiet_seconds": 1000, "gap_seconds": 0.1, "finish_seconds": 0.2, "settle_seconds": 0.1}
 USER = os.getuid() or 18600
 """Whose files may be: root may give them away."""
+HASTY = {"slow": 1.0, "silent": 3.0}
 NOBODY = "http://127.0.0.1:1"
 
 
@@ -162,10 +163,12 @@ def test_a_series_through_its_verbs(writer: RemoteWriter, detector: Detector) ->
     assert uptime is not None
     assert timedelta() < uptime < timedelta(hours=1)
 
+    writer.set_parameters({"remark": "after the end"})
+
     np.testing.assert_array_equal(read_frames(begun.output_file), [pixels(number) for number in range(6)])
     with h5py.File(begun.output_file) as file:
         parameters = file["/entry/instrument/camera/collection/parameters"]
-        assert parameters["sample"].asstr()[()] == "bone"
+        assert [parameters[name].asstr()[()] for name in ("sample", "remark")] == ["bone", "after the end"]
         assert parameters["energy"][()] == 12.5
     assert os.stat(begun.output_file).st_uid == USER
     writer.configure(dataset_name="other")
@@ -185,6 +188,16 @@ def test_without_a_number_of_frames_it_goes_on_until_stop(writer: RemoteWriter, 
     assert (final.success, final.n_written_frames, final.n_frames) == (True, 3, 0)
     assert writer.stop() is None
     assert writer.kill() is None
+
+
+def test_without_a_series(writer: RemoteWriter) -> None:
+    """What others have measured before is read, and neither waited for nor changed."""
+    assert writer.wait() is None
+    assert writer.wait_nframes(1) is None
+    assert writer.get_statistics_writer() is None
+    assert writer.get_statistics_last_run() is not None
+    with pytest.raises(ConfigError, match="no series whose parameters"):
+        writer.set_parameters({"remark": "too late"})
 
 
 def test_stop_without_waiting(writer: RemoteWriter) -> None:
@@ -465,6 +478,88 @@ def test_a_writer_that_dies_is_noticed(own: Detector, tmp_path: Path) -> None:
         assert writer.wait_nframes(3) is True
 
 
+def test_a_writer_that_hangs_is_noticed(own: Detector, tmp_path: Path) -> None:
+    with short_lived(own, tmp_path, watch=HASTY) as process, three_of_five(process, own) as writer:
+        pid = PidFile(tmp_path, "camera", DetectorConfig.PLANE).running()
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(DeadlineExceeded, match=r"does not go on: .*silent.* 3 of 5 frames are readable"):
+                writer.wait(timeout=TIMEOUT)
+            assert writer.get_status() is WriterStatus.ERROR
+            assert "Its disk may hang" in writer.get_server_error()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        writer.client.wait(lambda status: status.state != "error", TIMEOUT, "news of the data plane")
+        own.frames([3, 4])
+        own.end()
+        final = writer.wait(timeout=TIMEOUT)
+        assert final is not None
+        assert final.success
+
+
+def test_a_writer_that_hangs_can_be_killed(own: Detector, tmp_path: Path) -> None:
+    """It does not answer, so that the service kills its process; the next series works."""
+    with short_lived(own, tmp_path, watch={"answer": 1.0}) as process, three_of_five(process, own) as writer:
+        pid = PidFile(tmp_path, "camera", DetectorConfig.PLANE).running()
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        killed = writer.kill()
+        assert killed is not None
+        assert (killed.success, killed.n_written_frames) == (False, 3)
+        assert "was killed" in killed.reason
+        writer.client.wait(lambda status: status.state == "idle", TIMEOUT, "another data plane")
+        writer.configure("next.h5", n_frames=1)
+        writer.start()
+        own.series(1)
+        final = writer.wait(timeout=TIMEOUT)
+        assert final is not None
+        assert final.success
+
+
+def test_an_answer_that_got_lost(writer: RemoteWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service has armed, and the client never heard of it: it looks, and knows its series."""
+    arm = writer.client.arm
+
+    def lost(request: Any) -> Any:
+        arm(request)
+        raise ServiceUnreachable("the answer got lost")
+
+    monkeypatch.setattr(writer.client, "arm", lost)
+    writer.configure("lost-answer.h5")
+    begun = writer.start()
+    assert (writer.series, writer.is_running()) == (begun.series, True)
+
+    def never(request: Any) -> Any:
+        raise ServiceUnreachable("the question got lost")
+
+    writer.kill()
+    monkeypatch.setattr(writer.client, "arm", never)
+    with pytest.raises(ServiceUnreachable, match="the question got lost"):
+        writer.start()
+    assert not writer.is_running()
+
+
+def test_two_that_start_at_once(process: ServiceProcess) -> None:
+    """One of them has the writer, whoever it is; the other is told so."""
+    barrier = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    def start(name: str) -> None:
+        with RemoteWriter(f"{name}.h5", url=process.url, api_key=process.api_key, progress=False) as writer:
+            barrier.wait(TIMEOUT)
+            try:
+                outcomes.append(writer.start().status)
+            except Busy:
+                outcomes.append("busy")
+            barrier.wait(TIMEOUT)
+            writer.kill()
+
+    with in_thread(lambda: start("first")), in_thread(lambda: start("second")):
+        pass
+    assert sorted(outcomes) == ["busy", "receiving"]
+
+
 def test_a_service_that_is_started_again(own: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed while somebody waits, started again at the same address: the series is interrupted, the next one works."""
     monkeypatch.setenv("STREAMDET_API_KEY", "a-key-of-the-test")
@@ -484,6 +579,8 @@ def test_a_service_that_is_started_again(own: Detector, tmp_path: Path, monkeypa
                 pytest.raises(FramesLost, match="the service died while the series ran"),
             ):
                 writer.wait(timeout=TIMEOUT)
+            assert writer.get_status() is WriterStatus.ERROR
+            assert "the service died" in writer.get_server_error()
             writer.configure("next.h5", n_frames=2)
             writer.start()
             own.series(2)

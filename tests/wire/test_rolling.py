@@ -1,4 +1,4 @@
-"""Series that go on from file to file, with a master that shows them as one: over real sockets, in all that can come."""
+"""Series that go on from file to file, with a master that shows them as one: over real sockets, whatever comes."""
 
 from __future__ import annotations
 

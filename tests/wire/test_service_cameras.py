@@ -1,7 +1,8 @@
-"""`streamdet supervise` as a person runs it: several cameras behind one address, each with its writer, and its faults."""
+"""`streamdet supervise` as a person runs it: several cameras behind one address, each with its writer and faults."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -20,11 +21,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bluesky_streamdet.core.errors import Busy, Unauthorised
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.service.cameras import Cameras
 from bluesky_streamdet.service.client import ServiceClient
+from bluesky_streamdet.service.config import RestConfig
+from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.status import SeriesReport, Status
-from tests.wire.service_parts import TIMEOUT, Detector, pixels
+from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels, process_ended, until
 
 pytestmark = pytest.mark.wire
 
@@ -188,6 +192,24 @@ def test_who_may_do_what(running: Running, clients: list[ServiceClient]) -> None
     assert httpx.post(f"{running.url}/cameras/pco1/api/v1/series", headers={"Origin": "http://evil"}).status_code == 403
 
 
+async def test_two_of_one_stream_do_not_take_each_others_frames(
+    environ: None, detectors: list[Detector], tmp_path: Path
+) -> None:
+    """One camera may have several entries, such as for other files; of two that are armed at once, one is refused."""
+    configs = [config_for(detectors[0], tmp_path).changed(detector=name) for name in NAMES]
+    async with Cameras(configs, RestConfig(port=0)) as cameras:
+        first, second = (Control(one) for one in cameras.supervisors.values())
+        armed, refused = await asyncio.gather(
+            first.arm(ArmRequest(id="one")), second.arm(ArmRequest(id="two")), return_exceptions=True
+        )
+        assert isinstance(armed, SeriesReport)
+        assert isinstance(refused, Busy)
+        assert f"pco1 takes frames from {detectors[0].address} now" in str(refused)
+        await first.abort("one")
+        await until(cameras.supervisors["pco1"].board, lambda _: not cameras.supervisors["pco1"].takes_frames)
+        await second.arm(ArmRequest(id="two"))
+
+
 def test_pages_and_probes(running: Running) -> None:
     with httpx.Client(base_url=running.url, follow_redirects=True) as client:
         listed = client.get("/")
@@ -211,7 +233,7 @@ def test_pages_and_probes(running: Running) -> None:
 
 def test_sigterm_drains_all(environ: None, detectors: list[Detector], tmp_path: Path) -> None:
     """Each with a command for its closed series, of which one fails; that is said, and is in the records."""
-    hook = f", compat: {{dialect: receiver, port: 0}}, log_level: WARNING"
+    hook = ", compat: {dialect: receiver, port: 0}, log_level: WARNING"
     (tmp_path / "hall.yaml").write_text(
         text_of(detectors, tmp_path, hook).replace(
             f"directory: {tmp_path}/pco1,", f"directory: {tmp_path}/pco1, hook: ['false', '{{file}}'],"
@@ -236,6 +258,32 @@ def test_sigterm_drains_all(environ: None, detectors: list[Detector], tmp_path: 
     hook_of = SeriesReport.model_validate_json(record).hook
     assert hook_of is not None
     assert hook_of.code == 1
+
+
+def test_one_that_is_killed_leaves_no_writer_and_the_next_finds_its_series(
+    environ: None, detectors: list[Detector], tmp_path: Path
+) -> None:
+    (tmp_path / "hall.yaml").write_text(text_of(detectors, tmp_path))
+    with supervising(str(tmp_path / "hall.yaml"), "pco1") as process:
+        running = until_it_answers(process)
+        with ServiceClient(f"{running.url}/cameras/pco1") as client:
+            client.arm(ArmRequest(id="old", name="old", expected_frames=9))
+            detectors[0].start()
+            detectors[0].frames(range(4))
+            client.wait(written(4), TIMEOUT, "four frames")
+            writer = writers(running)["pco1"]
+            process.kill()
+    assert process_ended(writer or 0)
+
+    with supervising(str(tmp_path / "hall.yaml"), "pco1") as process:
+        running = until_it_answers(process)
+        with ServiceClient(f"{running.url}/cameras/pco1") as client:
+            old = client.list_series()[0]
+        process.terminate()
+        rest_of(process)
+    assert (old.id, old.outcome, old.ledger.written, old.ledger.missing) == ("old", Outcome.INTERRUPTED, 4, 5)
+    assert "the service died while the series ran" in old.reason
+    assert len(read_frames(tmp_path / "pco1/old.h5")) == 4
 
 
 def test_only_those_that_are_named(environ: None, detectors: list[Detector], tmp_path: Path) -> None:

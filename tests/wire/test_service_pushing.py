@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,16 @@ async def all_of(connection: ClientConnection) -> tuple[list[SeriesEvent], int]:
     """What comes until the service closes, and the code with which it does."""
     events = []
     async with asyncio.timeout(TIMEOUT):
-        try:
-            while True:
-                events.append(SeriesEvent.model_validate_json(await connection.recv()))
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return events, closed.rcvd.code
+        async for message in _until_closed(connection):
+            events.append(SeriesEvent.model_validate_json(message))
+    assert connection.close_code is not None
+    return events, connection.close_code
+
+
+async def _until_closed(connection: ClientConnection) -> AsyncIterator[str | bytes]:
+    with suppress(ConnectionClosed):
+        while True:
+            yield await connection.recv()
 
 
 async def measured(service: Service, detector: Detector, id: str, frames: int = 3) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from bluesky_streamdet.cli.main import main
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
-from tests.wire.service_parts import TIMEOUT, Detector, config_for
+from bluesky_streamdet.streaming.files.reader import read_frames
+from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels
 
 pytestmark = pytest.mark.wire
 
@@ -46,8 +48,10 @@ class Shell:
         self._capsys = capsys
         self.errors = ""
 
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        assert main(["writer", *arguments]) == code
+    def __call__(self, *arguments: str, code: int | None = 0) -> str:
+        """code: that it must end with; None for any."""
+        ended = main(["writer", *arguments])
+        assert code is None or ended == code
         out, self.errors = self._capsys.readouterr()
         return out
 
@@ -136,6 +140,25 @@ def test_a_session_has_a_file(shell: Shell, tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "state").exists()
 
 
+def test_several_files_as_one(shell: Shell, detector: Detector, process: ServiceProcess) -> None:
+    folder = process.config.files.directory
+    for name, numbers in (("even", range(0, 6, 2)), ("odd", range(1, 6, 2))):
+        shell("configure", f"{name}.h5", "--n-frames", "3")
+        shell("start")
+        detector.start()
+        detector.frames(numbers)
+        detector.end()
+        shell("wait", code=None)
+    files = [str(folder / "even.h5"), str(folder / "odd.h5")]
+    whole = shell.json("master", *files, "-o", str(folder / "all.h5"))
+
+    assert (whole["ledger"]["written"], whole["parts"]) == (6, 2)
+    np.testing.assert_array_equal(read_frames(folder / "all.h5"), [pixels(number) for number in range(6)])
+    shell("master", *files, "-o", str(folder / "all.h5"), code=1)
+    assert "exists" in shell.errors
+    assert "2 missing" in shell("master", *files, "-o", str(folder / "all.h5"), "--frames", "8", "--replace", code=1)
+
+
 def test_what_is_wrong_is_said(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shell("start", code=2)
     assert "There is no output file" in shell.errors
@@ -188,6 +211,17 @@ def test_ctrl_c_ends_the_waiting_alone(shell: Shell) -> None:
     assert "is receiving" in out
     assert "Traceback" not in errors
     assert shell.json("status")["status"] == "receiving"
+
+
+def test_a_terminal_has_a_bar(shell: Shell) -> None:
+    pexpect = pytest.importorskip("pexpect", reason="needs pexpect")
+    shell("configure", "bar.h5", "--n-frames", "4")
+    shell("start")
+    with pexpect.spawn(COMMAND[0], [*COMMAND[1:], "wait"], timeout=TIMEOUT, encoding="utf-8") as terminal:
+        terminal.expect("━.*Writer: receiving, #received:    0")
+        terminal.sendintr()
+        terminal.expect("is receiving")
+        terminal.expect(pexpect.EOF)
 
 
 def test_a_shell_completes_its_words(shell: Shell) -> None:

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 def inspect(
     file: Annotated[Path, typer.Argument(help="a file that streamdet wrote, or was writing when it died")],
     json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
+    dataset: Annotated[str | None, typer.Option(help="one of several, such as data_white; left out: all")] = None,
 ) -> None:
-    """Print the ledger, the layout and a verdict; exit 1 when a series in the file is not complete."""
+    """Print the ledger, the layout and a verdict; exit 1 when a series in the file is not complete.
+
+    As JSON, a file of several datasets gives that of the last one, with the names of all.
+    """
     from bluesky_streamdet.streaming.files.inspect import inspect as read
 
-    report = read(file)
+    report = read(file, dataset)
+    reports = [report] if dataset is not None else [read(file, one) for one in report.datasets]
     if json:
         typer.echo(report.model_dump_json(indent=2))
     else:
-        _show(report)
-    raise typer.Exit(0 if report.complete else 1)
+        for one in reports:
+            _show(one)
+    raise typer.Exit(0 if all(one.complete for one in reports) else 1)
 
 
 def _show(report: FileReport) -> None:
@@ -49,6 +55,7 @@ def _layout(report: FileReport) -> Table:
     numbers = "none" if report.first_number is None else f"{report.first_number} to {report.last_number}"
     rows = {
         "detector": report.detector,
+        "layout": report.layout + (f", dataset {report.dataset}" if len(report.datasets) > 1 else ""),
         "series": report.series,
         "started": report.started_at or "unknown",
         "ended": report.ended_at or "not yet, or never",
@@ -58,7 +65,7 @@ def _layout(report: FileReport) -> Table:
         "each": f"{' x '.join(map(str, report.shape))} {report.dtype}",
         "filters": ", ".join(report.filters) or "none",
         "size": f"{report.nbytes / 1e6:,.1f} MB",
-        "in Python": f'h5py.File("{report.path.name}")["/entry/data/data"]'
+        "in Python": f'h5py.File("{report.path.name}")["{report.data}"]'
         + (", after import hdf5plugin" if report.filters else ""),
     }
     table = Table(box=None, show_header=False, pad_edge=False)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "watch": "Look at a stream: series, rate, gaps, order.",
     "plot": "Draw the runs of another process as they are measured.",
     "inspect": "Say what a file holds, and whether it can be trusted.",
+    "recover": "Mend what a crash left of a file.",
     "detectors": "List the detectors that are known.",
     "config": "Configuration files: schema for editors, check, conversion of old ones.",
     "doctor": "Say what would keep a detector's service from working, and how to mend it.",

@@ -152,7 +152,7 @@ def statistics(url: Url = None, config: Config = None, json: Json = False) -> No
 
 @app.command()
 def parameters(values: Values, url: Url = None, config: Config = None) -> None:
-    """Add metadata to the file of the series that runs, or of the last one."""
+    """Add metadata to the file of the series that runs, or that was started here last."""
     from bluesky_streamdet.cli.writer_session import opened
 
     wanted = _values(values)
@@ -204,6 +204,33 @@ def flush(
         _print_json({"flushed": flushed})
     else:
         say(f"{flushed} frames were thrown away")
+
+
+@app.command()
+def master(
+    files: Annotated[list[Path], typer.Argument(help="that have a series between them, on this machine")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the new file, best beside the others")],
+    frames: Annotated[int | None, typer.Option(min=0, help="that there should be; as many as came if left out")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="a file that is there")] = False,
+    json: Json = False,
+) -> None:
+    """Show the frames of several files as one, in the order of their numbers, as of writers that shared a camera.
+
+    Nothing is copied: the others have to stay where they are. Ends with 1 when frames are missing.
+    """
+    from bluesky_streamdet.cli.writer_files import report_of
+    from bluesky_streamdet.streaming.files.whole import write_together
+
+    reports = [report_of(one) for one in files]
+    names = {one.id for one in reports}
+    series = names.pop() if len(names) == 1 else output.stem
+    whole = write_together(output, reports, series=series, expected=frames, replace=replace)
+    ledger = whole.ledger
+    _tell(whole, f"{output}: {ledger.written} frames of {whole.parts} files, {ledger.missing} missing", json)
+    if whole.reason and not json:
+        say(printable(whole.reason, 1000))
+    if whole.outcome != "complete":
+        raise typer.Exit(1)
 
 
 def _values(given: list[str]) -> dict[str, Any]:

@@ -215,10 +215,13 @@ class Receiver:
         self._take(frame)
 
     def _is_left_over(self, frame: Frame) -> bool:
-        if self.announced and (frame.series is not None or not self.shared):
-            return self._leftovers.has(frame, armed=self._order is not None)
+        armed = self._order is not None
+        # Of a shared stream, a number and a position that go on may be of any series.
+        in_doubt = self.shared and frame.series is None and (armed or frame.position is None)
+        if self.announced and not in_doubt:
+            return self._leftovers.has(frame, armed=armed)
         # A camera that nobody stops counts on from one order to the next: who arms wants what comes.
-        if self._order is not None or self._silence >= self._limits.quiet_seconds:
+        if armed or self._silence >= self._limits.quiet_seconds:
             return False
         return self._leftovers.counts_on(frame)
 

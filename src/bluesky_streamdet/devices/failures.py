@@ -13,6 +13,15 @@ from bluesky_streamdet.core.errors import (
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 
+def no_handler(report: SeriesReport, wanted: str) -> ConfigError:
+    """Handlers of databroker look for the frames where the file does not have them. wanted: that path."""
+    return ConfigError(
+        f"Detector {report.detector}: handlers of databroker look for frames at {wanted}, where a file of the layout "
+        f"{report.layout} has none.",
+        f"Set files.layout to nexus, or files.also_at to {wanted}; or have the device use asset_docs: stream.",
+    )
+
+
 def frames_lost(report: SeriesReport, asked: int) -> FramesLost:
     """The ledger has new losses. asked: frames that the detector was asked for, of this series."""
     if report.ledger.failed and report.reason:

@@ -9,6 +9,7 @@ from bluesky_streamdet.devices.paths import PathChoice, readers_uri
 from bluesky_streamdet.devices.setup import Setup
 from bluesky_streamdet.devices.watch import PendingFrames, SeriesWatch
 from bluesky_streamdet.documents import (
+    COLUMN_UNITS,
     COLUMNS,
     DATA,
     AssetDocuments,
@@ -111,6 +112,10 @@ class RunFile:
         layout = layout_of(report, report.data, self.frames_per_event, setup)
         if described is not None and not described.same_frames(layout):
             raise failures.other_frames(report.detector, _in_words(layout), _in_words(described))
+        if setup.asset_docs == "resource":
+            wanted = SPECTRA if setup.channels else DATA
+            if report.data.dataset != DATA and wanted not in report.data.also:
+                raise failures.no_handler(report, wanted)
         if setup.asset_docs == "resource" and setup.channels:
             return SpectraDocuments(reader_path(report.file, setup.path_map), setup.channels)
         if setup.asset_docs == "resource":
@@ -118,23 +123,27 @@ class RunFile:
         return StreamDocuments(layout, name, readers_uri(report.file, self.choice, setup.path_map), setup.separator)
 
 
+SPECTRA = "/entry/instrument/detector/data"
+"""Where the handlers of Xspress3 files look."""
+
+
 def layout_of(report: SeriesReport, data: DatasetReport, frames_per_event: int, setup: Setup) -> FrameLayout:
     """What the service says of frames, with the columns to announce beside them."""
     group = f"/entry/instrument/{report.detector}"
-    said = {one.name: one for one in data.columns}
+    said = {one.name: one for one in (data.columns or report.columns)}
     columns: dict[str, Column] = {}
     for name in setup.columns:
         one = said.get(name)
-        columns[name] = _column(one) if one is not None else Column(f"{group}/{name}", COLUMNS[name])
+        if one is not None:
+            columns[name] = Column(one.dataset, one.dtype, one.shape, one.unit)
+        else:
+            columns[name] = Column(f"{group}/{name}", COLUMNS[name], unit=COLUMN_UNITS.get(name, ""))
     for one in data.scalars:
         if one.name in setup.scalars:
-            columns[one.name] = _column(one, setup.dims.get(one.name, ()))
+            place = one.dataset or f"{group}/{one.name}"
+            columns[one.name] = Column(place, one.dtype, one.shape, one.unit, setup.dims.get(one.name, ()))
     frames = setup.dims.get("", ())
     return FrameLayout(data.shape, data.dtype, data.chunk_shape, frames_per_event, data.dataset, columns, frames)
-
-
-def _column(said: ScalarReport, dims: tuple[str, ...] = ()) -> Column:
-    return Column(said.dataset, said.dtype, said.shape, said.unit, dims)
 
 
 def expected_layout(

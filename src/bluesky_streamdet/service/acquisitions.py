@@ -24,7 +24,8 @@ SETTINGS = Pause | SetLogLevel | SetOutputs | SetSource
 class AcquisitionSupervisor(Supervisor):
     """Starts a data plane for each series that is armed, and takes no others.
 
-    config, command, clock: as of `Supervisor`. A detector that can't be served now says so in its status, and arming
+    config, command, clock: as of `Supervisor`. check: called before a data plane is started; raises what speaks against
+    it. A detector that can't be served now says so in its status, and arming
     tries again, as what is wrong with one must not keep others from being served.
     """
 
@@ -32,11 +33,16 @@ class AcquisitionSupervisor(Supervisor):
     ABSENT = State.IDLE
 
     def __init__(
-        self, config: ServedDetector, command: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        config: ServedDetector,
+        check: Callable[[], None] = lambda: None,
+        command: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(
             config.changed(unarmed="ignore"), command=(*(command or command_of(config.PLANE)), "--once"), clock=clock
         )
+        self._check = check
         self._arming = asyncio.Lock()
         self._prepared = False
         self._watching: asyncio.Task[None] | None = None
@@ -55,6 +61,11 @@ class AcquisitionSupervisor(Supervisor):
         self._closing = True
         async with self._arming:
             await super().close()
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether there is a data plane, which is connected to the detector."""
+        return self._plane is not None
 
     @property
     def ready(self) -> bool:
@@ -97,12 +108,15 @@ class AcquisitionSupervisor(Supervisor):
             await self._prepare()
         else:
             await self._pid_file.wait_for_predecessor(self.config.watch.answer)
+        # Nothing may come in between: of two who check at once one has to be the first.
+        self._check()
         plane = await self._launch()
         self._watching = self._look_after(self._until_it_ends(plane))
 
     async def _prepare(self) -> None:
         await self._pid_file.wait_for_predecessor(self.config.watch.drain)
         await self.series.start()
+        self.late.retry()
         self._prepared = True
         self._trouble = None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
-from bluesky_streamdet.streaming.status import Status
+from bluesky_streamdet.streaming.status import DiskReport, Status
 
 HEARTBEAT = 1.0
 """Seconds after which also what is no news is announced, so that clients know that the service lives."""
 
-NO_NEWS = {
+NO_NEWS: dict[str, Any] = {
     "revision": 0,
     "frames_per_second": 0.0,
     "megabytes_per_second": 0.0,
@@ -35,13 +36,13 @@ class StatusBoard:
         self._announced_at = clock()
         self._news = asyncio.Event()
         self.status = status.model_copy(update={"revision": self._revision})
-        self._last = self.status.model_copy(update=NO_NEWS)
+        self._last = _news_of(self.status)
 
     def put(self, status: Status) -> None:
         """This is how things are now."""
         self._revision += 1
         self.status = status.model_copy(update={"revision": self._revision})
-        essence = status.model_copy(update=NO_NEWS)
+        essence = _news_of(status)
         now = self._clock()
         if essence != self._last or now - self._announced_at >= HEARTBEAT:
             self._last = essence
@@ -62,3 +63,11 @@ class StatusBoard:
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _news_of(status: Status) -> Status:
+    disk = status.disk
+    if disk is not None:
+        # That it will be full is news; how soon changes all the time.
+        disk = DiskReport(free_megabytes=0, warning="low" if disk.warning else "")
+    return status.model_copy(update=NO_NEWS | {"disk": disk})

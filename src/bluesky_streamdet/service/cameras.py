@@ -9,17 +9,26 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from functools import partial
 
+from bluesky_streamdet.core.errors import Busy
 from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.acquisitions import AcquisitionSupervisor
 from bluesky_streamdet.service.camerasapp import create_app
 from bluesky_streamdet.service.compat import app as compat
-from bluesky_streamdet.service.config import RestConfig, ServedDetector
+from bluesky_streamdet.service.config import DetectorConfig, RestConfig, ServedDetector
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.keys import ApiKey
 from bluesky_streamdet.service.listening import Web, listen, url_of
 
 log = logging.getLogger(__name__)
+
+
+def _taken_by(camera: ServedDetector) -> set[str]:
+    """Where a camera takes frames that nobody else gets."""
+    source = camera.source if isinstance(camera, DetectorConfig) else None
+    alone = source is not None and source.socket == "pull" and not source.bind and not source.shared
+    return set(source.endpoints) if source is not None and alone else set()
 
 
 class Cameras:
@@ -33,7 +42,7 @@ class Cameras:
     def __init__(self, cameras: Sequence[ServedDetector], rest: RestConfig) -> None:
         self.rest = rest
         self.port = rest.port
-        self.supervisors = {one.detector: AcquisitionSupervisor(one) for one in cameras}
+        self.supervisors = {one.detector: AcquisitionSupervisor(one, partial(self._check, one)) for one in cameras}
         self.compat_ports: dict[str, int] = {}
         self.key: ApiKey | None = None
         self._listeners: list[socket.socket] = []
@@ -76,6 +85,17 @@ class Cameras:
         """End without draining."""
         for one in self.supervisors.values():
             one.hurry()
+
+    def _check(self, camera: ServedDetector) -> None:
+        """Raise `Busy` while another one takes frames that both would take, as each of them would get some only."""
+        own = _taken_by(camera)
+        for name, other in self.supervisors.items():
+            both = own & _taken_by(other.config)
+            if name != camera.detector and other.takes_frames and both:
+                raise Busy(
+                    f"{name} takes frames from {', '.join(sorted(both))} now; each of them comes to one receiver only.",
+                    "Wait for the end of its series. To share one series between both, set source.shared.",
+                )
 
     def _listen(self, host: str, port: int, setting: str) -> socket.socket:
         listener = listen(host, port, setting)

@@ -48,15 +48,23 @@ class ServiceClient:
     """Talks to the service at `url`. Close it, or use it in a `with`.
 
     api_key: needed to change anything, and from other machines to read; left out, it is taken from `STREAMDET_API_KEY`
-    or from the file of a service on this machine. timeout: seconds for a request.
+    or from the file of a service on this machine. timeout: seconds for a request. change_timeout: for one that changes
+    a series, which may have to start a process, or to kill one.
 
     Every method raises `ServiceUnreachable` when nobody answers, and the errors that the service reports.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, api_key: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        timeout: float = 5.0,
+        change_timeout: float | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._given_key = api_key
         self._timeout = timeout
+        self._change_timeout = timeout if change_timeout is None else change_timeout
         self._http: httpx.Client | None = None
         self._lock = threading.Lock()
         self._feed = StatusFeed(self.url.replace("http", "ws", 1) + f"{API}/events", self._key, timeout)
@@ -70,17 +78,17 @@ class ServiceClient:
 
     def arm(self, request: ArmRequest) -> SeriesReport:
         """Expect a series. Raises `Busy`, `PathRefused`, `FileTaken`."""
-        return _series(self._ask("POST", "/series", request.model_dump(exclude_defaults=True)))
+        return _series(self._change("POST", "/series", request.model_dump(exclude_defaults=True)))
 
     def stop(self, id: str, expected_frames: int | None = None, keep_frames: int | None = None) -> SeriesReport:
         """End a series after what is on its way; no error when it has ended. Raises `NoSuchSeries`."""
         wanted = {"expected_frames": expected_frames, "keep_frames": keep_frames}
         body = {name: value for name, value in wanted.items() if value is not None}
-        return _series(self._ask("POST", f"/series/{id}/stop", body))
+        return _series(self._change("POST", f"/series/{id}/stop", body))
 
     def abort(self, id: str) -> SeriesReport:
         """End a series now; no error when it has ended. Raises `NoSuchSeries`."""
-        return _series(self._ask("POST", f"/series/{id}/abort"))
+        return _series(self._change("POST", f"/series/{id}/abort"))
 
     def series(self, id: str) -> SeriesReport:
         """The account of a series, also of an earlier one. Raises `NoSuchSeries`."""
@@ -92,7 +100,7 @@ class ServiceClient:
 
     def set_parameters(self, id: str, parameters: dict[str, Any]) -> SeriesReport:
         """Add metadata to a series that is armed or runs. Raises `NoSuchSeries`, `RequestRefused`."""
-        return _series(self._ask("PATCH", f"/series/{id}/parameters", parameters))
+        return _series(self._change("PATCH", f"/series/{id}/parameters", parameters))
 
     def frame(self) -> LatestFrame:
         """The very latest frame. Raises `RequestRefused` when none has come yet."""
@@ -197,6 +205,9 @@ class ServiceClient:
         # Looked up each time: a service that was restarted has another one.
         return self._given_key or keys.find(self.url)
 
+    def _change(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        return self._ask(method, path, body, timeout=self._change_timeout)
+
     def _ask(
         self,
         method: str,
@@ -269,6 +280,8 @@ def explain(status: Status) -> str:
     if series.file is None:
         where = f"{ledger.received}{of} frames have come"
     parts = [f"Detector {status.detector} is {status.state} with series {series.id}", where]
+    if (rate := series.statistics.received_per_second) > 0:
+        parts.append(f"{rate:.1f} a second have come so far")
     if status.seconds_without_data is not None and status.seconds_without_data >= 1:
         parts.append(f"no data for {status.seconds_without_data:g} s")
     if status.slow is not None:

@@ -127,7 +127,9 @@ def _compat(service: Service) -> list[str]:
 
 def _old(compat: CompatConfig, port: int) -> str:
     where = f"http://{compat.host}:{port}"
-    return f"compat    {where} answers as the old {compat.dialect} did, without a key, to {', '.join(compat.allow)}"
+    writer = f" (its writer at {compat.writer_port}, during a series)" if "compat.writer_port" in compat.ports else ""
+    who = ", ".join(compat.allow)
+    return f"compat    {where} answers as the old {compat.dialect} did{writer}, without a key, to {who}"
 
 
 async def _watch(board: StatusBoard, reporter: Reporter) -> None:

@@ -98,13 +98,20 @@ class Control:
         return self._supervisor.series.report(id)
 
     async def set_parameters(self, id: str, parameters: dict[str, Any]) -> SeriesReport:
-        """Add metadata to a series that is armed or runs. Raises `NoSuchSeries`; `RequestRefused` when it has ended."""
-        if not self._runs(id):
-            raise RequestRefused(
-                f"Series {id} has ended; its file is closed.", "Send parameters before its end, or write another file."
-            )
-        answer, _ = await self._supervisor.ask(SetParameters(series=id, parameters=parameters))
-        return answer.series or self._supervisor.series.report(id)
+        """Add metadata to a series, before it starts, while it runs, or when it has ended.
+
+        Raises `NoSuchSeries`; of a series that has ended, what `LateParameters.add` raises.
+        """
+        if self._runs(id):
+            try:
+                answer, _ = await self._supervisor.ask(SetParameters(series=id, parameters=parameters))
+            except NoSuchSeries:
+                log.debug("series %s has ended just now", id)
+            else:
+                return answer.series or self._supervisor.series.report(id)
+        report = self._supervisor.series.report(id)
+        await self._supervisor.late.add(report, parameters)
+        return report
 
     async def set_log_level(self, level: LogLevel) -> None:
         """Let both planes say more, or less."""

@@ -57,7 +57,7 @@ def _ports(config: DetectorConfig) -> Iterator[Finding]:
     """The ports that the service will listen on."""
     wanted = {"rest.port": (config.rest.host, config.rest.port)}
     if config.compat is not None:
-        wanted["compat.port"] = (config.compat.host, config.compat.port)
+        wanted |= {setting: (config.compat.host, port) for setting, port in config.compat.ports.items()}
     addresses = {f"outputs.{one.name}": one.address for one in config.outputs}
     if config.monitor is not None:
         addresses["monitor"] = config.monitor
@@ -159,6 +159,18 @@ def _readable(directory: Path) -> Finding:
     return Finding(Verdict.FINE, f"{directory} can be reached by other users, such as Tiled's")
 
 
+def _hook(config: DetectorConfig) -> Iterator[Finding]:
+    """Whether the command for closed series can be found."""
+    if not config.files.hook:
+        return
+    program = config.files.hook[0]
+    found = shutil.which(config.files.directory / program if os.sep in program else program)
+    if found is None:
+        yield Finding(Verdict.BAD, f"files.hook: there is no program {program}", "Write it with its whole path.")
+    else:
+        yield Finding(Verdict.FINE, f"after each series {found} is run")
+
+
 def _libraries(config: DetectorConfig) -> Iterator[Finding]:
     for name in trial.missing_filters():
         yield Finding(Verdict.BAD, f"HDF5 has no filter {name}", "`pip install --force-reinstall hdf5plugin`")
@@ -225,6 +237,7 @@ CHECKS: tuple[Callable[[DetectorConfig], Iterator[Finding]], ...] = (
     _detector,
     _modules,
     _directory,
+    _hook,
     _libraries,
     _transforms,
     _clock,

@@ -85,6 +85,8 @@ class ServiceCollector(Collector):
         yield _gauge("slow", "1 while something pushes back", {here: float(status.slow is not None)}, label)
         rates = {here: status.megabytes_per_second * 1e6}
         yield _gauge("received_bytes_per_second", "Payload that came over the last second", rates, label)
+        full = {here: float(status.disk is not None and bool(status.disk.warning))}
+        yield _gauge("disk_warning", "1 while the disk of the series that runs will be full soon", full, label)
         memory = {here: status.resident_megabytes * 1e6}
         yield _gauge("data_plane_resident_bytes", "Memory of the data plane", memory, label)
         if status.seconds_without_data is not None:

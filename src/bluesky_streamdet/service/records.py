@@ -141,11 +141,13 @@ def interrupted(report: SeriesReport, disk: OnDisk | None, reason: str) -> Serie
     )
     outcome = Outcome.INTERRUPTED
     if disk is not None and closed:
+        mended = disk.outcome is Outcome.INTERRUPTED
         whole = disk.outcome is Outcome.COMPLETE and ledger.expected is not None and ledger.unique >= ledger.expected
         outcome = disk.outcome if whole else Outcome.INTERRUPTED
-        reason = (
-            disk.reason if whole else f"{reason}; its file was closed as {disk.outcome}: {disk.reason}".rstrip(": ")
-        )
+        if whole:
+            reason = disk.reason
+        elif not mended:
+            reason = f"{reason}; its file was closed as {disk.outcome}: {disk.reason}".rstrip(": ")
     ended = report.ended_at or datetime.now(UTC)
     return report.model_copy(update={"outcome": outcome, "reason": reason, "ledger": ledger, "ended_at": ended})
 

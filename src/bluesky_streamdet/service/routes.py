@@ -82,7 +82,10 @@ async def abort(control: Asked, id: Id) -> SeriesReport:
 
 @router.patch("/series/{id}/parameters", responses=NOT_FOUND | CONFLICT, dependencies=CHANGES)
 async def set_parameters(control: Asked, id: Id, parameters: Parameters) -> SeriesReport:
-    """Add metadata to a series that is armed or runs; it goes into the file."""
+    """Add metadata to a series that is armed, runs, or has ended; it goes into the file.
+
+    While that file is being written for another series, what comes for an earlier one waits for its end.
+    """
     return await control.set_parameters(id, parameters)
 
 

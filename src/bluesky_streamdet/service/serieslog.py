@@ -23,15 +23,24 @@ COUNTS_EVERY = 1.0
 DESCRIBING = 10.0
 """Seconds for a look at a file that was left behind; its disk may be what failed."""
 
-Describe = Callable[[Path], OnDisk]
+Describe = Callable[[Path, SeriesReport], OnDisk]
 
 
-def describe(path: Path) -> OnDisk:
-    """What a file of ours holds. Raises `StreamdetError`."""
+def describe(path: Path, known: SeriesReport) -> OnDisk:
+    """What a file of ours holds, after what the death of its writer left is mended. Raises `StreamdetError`.
+
+    known: the last news of its series.
+    """
     # Imported when needed, as HDF5 is of no other use to the control plane.
     from bluesky_streamdet.streaming.files.inspect import inspect
+    from bluesky_streamdet.streaming.files.recovering import recover
 
-    return inspect(path)
+    try:
+        # Of several files, it is the last one that was being written.
+        recover(path if known.part is None else Path(known.part), known=known)
+    except StreamdetError as error:
+        log.warning("%s", error)  # What is readable of it is readable all the same.
+    return inspect(path, known.data.dataset if known.data is not None else None)
 
 
 class SeriesLog:
@@ -128,7 +137,7 @@ class SeriesLog:
             return None, ""
         try:
             async with asyncio.timeout(DESCRIBING):
-                disk = await asyncio.to_thread(self._describe_if_there, Path(report.file))
+                disk = await asyncio.to_thread(self._describe_if_there, Path(report.file), report)
         except TimeoutError:
             return None, f"its file {report.file} could not be looked at within {DESCRIBING:g} s"
         except StreamdetError as error:
@@ -136,8 +145,9 @@ class SeriesLog:
         # The series may have died before it replaced an older file.
         return (disk, "") if disk is not None and disk.series == report.id else (None, "no file was begun")
 
-    def _describe_if_there(self, path: Path) -> OnDisk | None:
-        return self._describe(path) if path.exists() else None
+    def _describe_if_there(self, path: Path, report: SeriesReport) -> OnDisk | None:
+        begun = path.exists() or (report.part is not None and Path(report.part).exists())
+        return self._describe(path, report) if begun else None
 
     async def _write(self) -> None:
         while self._waiting or not self._closing:

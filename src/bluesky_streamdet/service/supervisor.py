@@ -20,6 +20,7 @@ from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import ServedDetector
 from bluesky_streamdet.service.dataplane import DataPlaneProcess, NotRunning, command_of
 from bluesky_streamdet.service.hook import Hook
+from bluesky_streamdet.service.late import LateParameters
 from bluesky_streamdet.service.predecessor import PidFile
 from bluesky_streamdet.service.serieslog import Describe, SeriesLog, describe
 from bluesky_streamdet.streaming.messages import Answer, Command
@@ -60,7 +61,8 @@ class Supervisor:
         self.series = SeriesLog(config.files.directory, config.detector, describe, clock)
         self.board = StatusBoard(Status(detector=config.detector, log_level=config.log_level), clock)
         self.hook = Hook(config.files, self._note_hook)
-        self.series.on_closed = self.hook.run
+        self.late = LateParameters(config.files.directory, config.detector, self.series.report, config.watch.answer)
+        self.series.on_closed = self._after
         self._command = command or command_of(config.PLANE)
         self._backoff = backoff
         self._clock = clock
@@ -71,7 +73,7 @@ class Supervisor:
         self._heard = clock()
         self._trouble: str | None = None
         self._verdict: str | None = None
-        self._closing = False
+        self._closing = self._mourning = False
         self._tasks: list[asyncio.Task[None]] = []
 
     # Life.
@@ -80,6 +82,7 @@ class Supervisor:
         """Start a data plane and await its first status. Raises `StreamdetError` when it can't be started."""
         await self._pid_file.wait_for_predecessor(self.config.watch.drain)
         await self.series.start()
+        self.late.retry()
         plane = await self._launch()
         self._look_after(self._keep_running(plane))
         self._look_after(self._look_for_silence())
@@ -97,6 +100,7 @@ class Supervisor:
             await asyncio.wait(self._tasks)
         if self._plane is not None:
             await self._lay_out(self._plane, "the service ended before the series was finished")
+        await self.late.close()
         await self.hook.close(min(self.config.files.hook_seconds, self.config.watch.drain))
         await self.series.close()
         self.board.close()
@@ -143,7 +147,7 @@ class Supervisor:
                 "The data plane was killed and does not end: the operating system waits for its disk.",
                 f"Look at the file system of {self.config.files.directory}.",
             )
-        while plane is self._plane and await self.board.newer_than(self.board.status.revision):
+        while (plane is self._plane or self._mourning) and await self.board.newer_than(self.board.status.revision):
             pass
 
     def forget_trouble(self) -> None:
@@ -184,9 +188,11 @@ class Supervisor:
         verdict, self._verdict = self._verdict or f"{plane.why_it_ended()}{plane.what_it_said()}", None
         why = f"At {time.strftime('%H:%M:%S')} {plane.why_it_ended()}"
         log.warning("%s", why)
+        self._mourning = True
         self._trouble = f"{why}. What it was doing is closed."
         lost = await self._lay_out(plane, verdict)
         self._trouble = f"{why}{lost}. {self.NEXT}"
+        self._mourning = False
         self._publish()
 
     async def _lay_out(self, plane: DataPlaneProcess, reason: str) -> str:
@@ -248,6 +254,11 @@ class Supervisor:
             if self._silence() >= self.config.watch.silent and latest.series is None:
                 log.warning("the data plane has been silent for %.0f s and is started anew", self._silence())
                 await plane.kill()
+
+    def _after(self, report: SeriesReport) -> None:
+        """What follows when a series has been closed."""
+        self.hook.run(report)
+        self.late.retry()
 
     def _note_hook(self, report: SeriesReport) -> None:
         self.series.note(report)

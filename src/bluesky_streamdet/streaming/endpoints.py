@@ -44,7 +44,8 @@ class SourceConfig(Section):
     connects. queue: messages that ZeroMQ may hold for us on each endpoint; small, so that pushing back reaches the
     sender. modules: whether each endpoint carries one part of every frame; otherwise each carries whole frames.
     let_go: whether we leave the detector while paused, so that frames wait there, or somebody else takes them; otherwise
-    up to `queue` of them wait here.
+    up to `queue` of them wait here. shared: whether other services pull from the same socket, so that each gets some of
+    the frames.
     """
 
     endpoints: list[str] = Field(min_length=1)

@@ -172,6 +172,7 @@ class Pipeline:
         """Take frames from elsewhere; first what has come, also while paused. Raises what `Intake.move` raises."""
         if self.paused and config.let_go:
             self.source.move(config)
+            self.receiver.shared = config.shared
             return
         self.source.pause(False)
         try:

@@ -81,6 +81,8 @@ class DatasetReport(Told):
     frames_per_event: int = 1
     first_row: int = 0
     """Frames that the dataset had before, of other series."""
+    also: list[str] = []
+    """Other paths of the same dataset."""
     columns: list[ScalarReport] = []
     """What each frame has beside it: its number, when it was received, and its particulars."""
     scalars: list[ScalarReport] = []
@@ -124,6 +126,8 @@ class SeriesReport(Told):
     """Absolute path on the service's machine; None for a series that is not written. Of several files, the master."""
     layout: str = "nexus"
     """Where things are in the file."""
+    columns: list[ScalarReport] = []
+    """Where number and time of each frame will be, until `data` says it."""
     parts: int = 0
     """Files that the frames are in, where that is another than `file`."""
     part: str | None = None

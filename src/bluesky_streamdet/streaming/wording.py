@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -49,7 +49,7 @@ def _complaint(error: Any, model: type[BaseModel] | None) -> str:
             return f"{name} is {_shown(error['input'])}, which does not match {error['ctx']['pattern']}"
         case "list_type":
             return f"{name} is {_shown(error['input'])}; it should be a list, such as [{error['input']}]"
-        case "dict_type":
+        case "dict_type" | "model_type":
             return f"{name} is {_shown(error['input'])}; it should be names, each with its settings behind a colon"
     text = error["msg"].removeprefix("Input ")
     return f"{name} is {_shown(error['input'])}; it {text[:1].lower()}{text[1:]}"
@@ -77,4 +77,6 @@ def _keys_at(model: type[BaseModel] | None, path: Path) -> list[str]:
         else:
             # The value of a dict, the item of a list, or an optional model.
             kind = next((one for one in reversed(get_args(kind)) if one is not type(None)), None)
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
     return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []

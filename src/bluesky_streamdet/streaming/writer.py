@@ -17,6 +17,7 @@ from bluesky_streamdet.core.events import Frame, SeriesStart, payload_bytes
 from bluesky_streamdet.core.series import Outcome, Series
 from bluesky_streamdet.streaming.files.failing import failed
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.recovering import recover
 from bluesky_streamdet.streaming.files.rolling import RollingFile
 from bluesky_streamdet.streaming.files.room import Room
 from bluesky_streamdet.streaming.files.spill import SPILLED, Spill
@@ -290,10 +291,18 @@ class SeriesWriter:
             self._file.close(self.report(), self._late)
         except StreamdetError as error:
             log.warning("series %s: %s", self.id, error)
+            self._mend(self._file.path)
             self._outcome = Outcome.INCOMPLETE if self._outcome is Outcome.COMPLETE else self._outcome
             if self.failure is None:
                 self.failure = error
                 self._reason = "; ".join(one for one in (str(error), self._reason) if one)
+
+    def _mend(self, path: Path) -> None:
+        """Make what can be made of a file that HDF5 could not close."""
+        try:
+            recover(path, known=self.report())
+        except StreamdetError as error:
+            log.warning("series %s: %s", self.id, error)
 
     def report(self) -> SeriesReport:
         ledger = LedgerReport()
@@ -306,6 +315,7 @@ class SeriesWriter:
             detector=self._detector,
             file=str(self.path) if self.path else None,
             layout=self._file.layout if self._file is not None else "nexus",
+            columns=self._file.columns if isinstance(self._file, SeriesFile) else [],
             parts=len(self.files),
             part=str(self.files[-1]) if self.files else None,
             spill=str(self.spill.path) if self.spill is not None and self.spill.path is not None else None,

@@ -39,7 +39,7 @@ def read(path: Path, what: str = "configuration") -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise ConfigError(f"The {what} {path} can't be read: {reason}.") from error
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         root = loader.get_single_node()
         _refuse_repeated_keys(path, root)
@@ -51,6 +51,17 @@ def read(path: Path, what: str = "configuration") -> Document:
     finally:
         loader.dispose()
     return Document(path, values, root)
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes keys as they are written: YAML would have `on`, `no` and `12` be other things than texts."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no text", key.start_mark)
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
 
 
 def value_of(text: str) -> Any:

@@ -46,7 +46,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not imported_by("--help") & set(HEAVY)
 
 
-@pytest.mark.parametrize("command", ["simulate", "record", "replay", "watch", "detectors"])
+@pytest.mark.parametrize("command", ["simulate", "record", "replay", "watch", "detectors", "writer"])
 def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported_by(command, "--help") & (set(HEAVY) - {"pydantic", "asyncio", "rich"})
 

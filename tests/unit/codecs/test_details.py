@@ -66,7 +66,7 @@ def test_nothing_is_kept_of_null() -> None:
         ("..", "x___"),
         ("_x", "x__x"),
         ("9", "x_9"),
-        ("", "x_"),
+        ("", "unnamed"),
         ("Größe", "Gr__e"),
         ("n" * 100, "n" * 64),
     ],

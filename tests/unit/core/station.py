@@ -11,10 +11,12 @@ from tests.unit.core.streams import Message, Sink, frame
 class Station:
     """A receiver, what it delivers, and a clock."""
 
-    def __init__(self, limits: Limits | None = None, *, unarmed: bool = True, announced: bool = True) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, unarmed: bool = True, announced: bool = True, shared: bool = False
+    ) -> None:
         self.now = 0.0
         self.sink = Sink()
-        self.receiver = Receiver(limits or Limits(), self._order, announced=announced)
+        self.receiver = Receiver(limits or Limits(), self._order, announced=announced, shared=shared)
         self._unarmed = unarmed
 
     def _order(self, start: SeriesStart | None) -> Order | None:

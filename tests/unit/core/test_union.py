@@ -38,7 +38,7 @@ def shared_among(fates: list[tuple[str, int]]) -> tuple[list[list[int]], list[in
 def test_whoever_got_what_the_sum_tells_what_is_missing(fates: list[tuple[str, int]]) -> None:
     written, failed = shared_among(fates)
     ledgers = [share(*one) for one in zip(written, failed, strict=True)]
-    whole = united(ledgers, np.array(sum(written, []), np.int64), len(fates))
+    whole = united(ledgers, np.array([number for one in written for number in one], np.int64), len(fates))
     lost = sum(fate == "lost" for fate, _ in fates)
     assert whole.imbalance() == []
     assert (whole.written, whole.failed.total(), whole.missing) == (sum(map(len, written)), sum(failed), lost)
@@ -66,9 +66,7 @@ def test_every_number_has_one_row_in_order(shares: list[list[int]]) -> None:
 def test_stretches_are_the_rows(rows: list[int]) -> None:
     found = stretches(np.array(rows, np.int64), 1000)
     assert found is not None
-    mapped = {
-        one.first + index: one.place + index * one.step for one in found for index in range(one.length)
-    }
+    mapped = {one.first + index: one.place + index * one.step for one in found for index in range(one.length)}
     assert mapped == {index: row for index, row in enumerate(rows) if row >= 0}
 
 

@@ -12,6 +12,7 @@ from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.config import DetectorConfig, for_row
+from bluesky_streamdet.service.late import LateParameters
 from bluesky_streamdet.service.serieslog import SeriesLog
 from bluesky_streamdet.streaming.messages import Abort, Answer, Arm, Command, GetFrame, Stop
 from bluesky_streamdet.streaming.status import FrameReport, LedgerReport, SeriesReport, Status
@@ -26,6 +27,7 @@ class FakeSupervisor:
         self.config: DetectorConfig = for_row("eiger", directory=directory, environ={})
         self.board = StatusBoard(Status(detector="eiger"))
         self.series = SeriesLog(directory, "eiger")
+        self.late = LateParameters(directory, "eiger", self.series.report, timeout=5)
         self.ready = True
         self.restarts = 0
         self.asked: list[Command] = []

@@ -14,7 +14,7 @@ from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.dataplane import NotRunning
 from bluesky_streamdet.streaming.messages import Abort, Arm, ArmRequest, GetFrame, SetLogLevel, SetParameters, Stop
-from bluesky_streamdet.streaming.status import Status
+from bluesky_streamdet.streaming.status import HookReport, Statistics, Status
 from bluesky_streamdet.transforms.pixels import downsample
 from tests.unit.service.fakes import PIXELS, FakeSupervisor, running
 
@@ -151,7 +151,9 @@ async def test_parameters_after_the_end(client: httpx.AsyncClient, supervisor: F
     supervisor.become(State.RUNNING, running())
     supervisor.end(Outcome.COMPLETE)
 
-    assert await problem(await client.patch(f"{SERIES}/one/parameters", json={"a": 1})) == (409, "refused")
+    answer = await client.patch(f"{SERIES}/one/parameters", json={"a": 1})
+    assert await problem(answer) == (409, "refused")
+    assert answer.json()["error"]["message"] == "The file /data/one.h5 of series one is not there any more."
 
 
 async def test_the_last_series_newest_first(client: httpx.AsyncClient, supervisor: FakeSupervisor) -> None:
@@ -335,9 +337,11 @@ async def test_every_operation_is_described(client: httpx.AsyncClient) -> None:
 
 
 async def test_metrics(client: httpx.AsyncClient, supervisor: FakeSupervisor) -> None:
-    supervisor.become(State.RUNNING, running("one"))
+    counted = {"statistics": Statistics(bytes_received=500, bytes_written=400)}
+    supervisor.become(State.RUNNING, running("one").model_copy(update=counted))
     supervisor.end(Outcome.INCOMPLETE)
-    supervisor.become(State.RUNNING, running("two"))
+    supervisor.series.note(supervisor.series.report("one").model_copy(update={"hook": HookReport(code=1)}))
+    supervisor.become(State.RUNNING, running("two").model_copy(update=counted))
     text = (await client.get("/metrics")).text
 
     for line in (
@@ -345,6 +349,9 @@ async def test_metrics(client: httpx.AsyncClient, supervisor: FakeSupervisor) ->
         'streamdet_frames_duplicate_total{detector="eiger"} 2.0',
         'streamdet_frames_missing_total{detector="eiger"} 58.0',
         'streamdet_series_total{detector="eiger"} 1.0',
+        'streamdet_received_bytes_total{detector="eiger"} 1000.0',
+        'streamdet_written_bytes_total{detector="eiger"} 800.0',
+        'streamdet_hooks_total{detector="eiger",result="failed"} 1.0',
         'streamdet_state{detector="eiger",state="running"} 1.0',
         'streamdet_state{detector="eiger",state="idle"} 0.0',
         'streamdet_ready{detector="eiger"} 1.0',

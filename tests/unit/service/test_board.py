@@ -4,7 +4,7 @@ import asyncio
 
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.service.board import HEARTBEAT, StatusBoard
-from bluesky_streamdet.streaming.status import Status
+from bluesky_streamdet.streaming.status import DiskReport, Status
 
 
 class Clock:
@@ -48,6 +48,21 @@ async def test_what_is_no_news_wakes_nobody_until_the_heartbeat() -> None:
     clock.now = HEARTBEAT
     board.put(IDLE)
     assert await waiting is board.status
+
+
+async def test_how_full_a_disk_is_is_no_news_but_that_it_will_be_is() -> None:
+    clock = Clock()
+    board = StatusBoard(IDLE.model_copy(update={"disk": DiskReport(free_megabytes=9)}), clock)
+    waiting = asyncio.create_task(board.newer_than(board.status.revision))
+    board.put(IDLE.model_copy(update={"disk": DiskReport(free_megabytes=8, seconds_left=7.0)}))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    board.put(IDLE.model_copy(update={"disk": DiskReport(free_megabytes=7, warning="7 MB are left")}))
+
+    status = await waiting
+    assert status is not None
+    assert status.disk is not None
+    assert status.disk.warning == "7 MB are left"
 
 
 async def test_closing_ends_the_waiting() -> None:

@@ -7,7 +7,7 @@ from bluesky_streamdet.core.errors import ServiceUnreachable
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.client import ServiceClient, _plain, explain
-from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport, Status
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport, Statistics, Status
 from tests.unit.service.fakes import running
 
 NOBODY = "http://127.0.0.1:1"
@@ -56,6 +56,15 @@ def test_waiting_for_a_service_that_is_not_there() -> None:
                 series=running().model_copy(update={"file": None, "ledger": LedgerReport(received=5)}),
             ),
             "Detector eiger is running with series one; 5 frames have come.",
+        ),
+        (
+            Status(
+                detector="eiger",
+                state=State.RUNNING,
+                series=running().model_copy(update={"statistics": Statistics(received_per_second=98.72)}),
+            ),
+            "Detector eiger is running with series one; 40 of 100 frames are readable in /data/one.h5; "
+            "98.7 a second have come so far.",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from bluesky_streamdet.cli.main import main
 from bluesky_streamdet.core.errors import ConfigError
-from bluesky_streamdet.service.config import for_row, load
+from bluesky_streamdet.service.config import for_row, load, load_cameras
 
 TWO = """
 detectors:
@@ -188,3 +188,43 @@ def test_the_check_goes_through_all_detectors(tmp_path: Path, capsys: pytest.Cap
     assert "eiger1: eiger, from tcp://10.0.0.5:9999" in said.out
     assert f"{path}, line 12: detectors.other.source.socket is 'su'; allowed: 'pull'" in said.err
     assert main(["config", "check", str(path), "eiger1"]) == 0
+
+
+HALL = """
+rest: {port: 8020}
+detectors:
+  one: {type: stins, source: {endpoints: [tcp://h:1]}}
+  two: {type: pco, source: {endpoints: [tcp://h:2]}, rest: {port: 8030}}
+"""
+
+
+def test_several_cameras_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "hall.yaml").write_text(HALL)
+    cameras, rest = load_cameras(tmp_path / "hall.yaml", environ={})
+    assert [one.detector for one in cameras] == ["one", "two"]
+    assert rest.port == 8020
+
+    cameras, rest = load_cameras(tmp_path / "hall.yaml", ["two", "two"], {"STREAMDET_REST__PORT": "8040"})
+    assert [one.detector for one in cameras] == ["two"]
+    assert rest.port == 8040
+
+
+def test_all_that_is_wrong_with_any_camera_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "hall.yaml").write_text(HALL.replace("endpoints: [tcp://h:1]", "").replace("type: pco", "type: pc"))
+    with pytest.raises(ConfigError) as caught:
+        load_cameras(tmp_path / "hall.yaml", environ={})
+
+    assert "line 4: detectors.one.source.endpoints is missing" in str(caught.value)
+    assert "line 5: detectors.two.type is 'pc': no such detector" in str(caught.value)
+
+
+def test_the_file_of_the_guide(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[3] / "docs/how-to/supervise-cameras.md"
+    (tmp_path / "cameras.yaml").write_text(guide.read_text().partition("```yaml\n")[2].partition("```")[0])
+    cameras, rest = load_cameras(tmp_path / "cameras.yaml", environ={})
+
+    assert [one.detector for one in cameras] == ["pco1", "pco2"]
+    assert (rest.port, cameras[1].compat and cameras[1].compat.ports) == (
+        8010,
+        {"compat.port": 9902, "compat.writer_port": 9556},
+    )

@@ -14,6 +14,7 @@ from bluesky_streamdet.cli.main import main
 from bluesky_streamdet.service.config import DetectorConfig, for_row
 from bluesky_streamdet.service.doctor import Finding, Verdict, examine
 from bluesky_streamdet.streaming import trial
+from bluesky_streamdet.streaming.files.config import FileConfig
 
 
 @pytest.fixture
@@ -85,6 +86,13 @@ def test_a_directory_that_others_cannot_enter(tmp_path: Path) -> None:
     (found,) = findings(config(tmp_path), "other users")
     assert found.verdict is Verdict.DOUBTFUL
     assert str(closed) in found.hint
+
+
+def test_the_command_for_closed_series(tmp_path: Path) -> None:
+    missing, found = FileConfig(hook=["no-such-program", "{file}"]), FileConfig(hook=["sha256sum", "{file}"])
+
+    assert findings(config(tmp_path, files=missing), "files.hook")[0].verdict is Verdict.BAD
+    assert findings(config(tmp_path, files=found), "after each series")[0].verdict is Verdict.FINE
 
 
 def test_filters_and_libraries(tmp_path: Path) -> None:

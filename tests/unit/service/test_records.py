@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.service.records import FOLDER, LOST, SeriesRecords, interrupted, tally
+from bluesky_streamdet.service.records import SeriesRecords, interrupted, tally
+from bluesky_streamdet.streaming.files.paths import RECORDS
+from bluesky_streamdet.streaming.settling import LOST
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 
@@ -55,7 +57,7 @@ def test_keeps_the_newest(tmp_path: Path) -> None:
         records.save(report(id))
 
     assert [one.id for one in records.newest_first()] == ["c", "b"]
-    assert sorted(file.stem for file in (tmp_path / FOLDER).glob("*.json")) == ["b", "c"]
+    assert sorted(file.stem for file in (tmp_path / RECORDS).glob("*.json")) == ["b", "c"]
 
 
 def test_tells_news_from_counts(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_unfinished(tmp_path: Path) -> None:
 
 def test_a_broken_record_is_left_alone(tmp_path: Path) -> None:
     loaded(tmp_path).save(report("a"))
-    broken = tmp_path / FOLDER / "b.json"
+    broken = tmp_path / RECORDS / "b.json"
     broken.write_text('{"id": "b", "det')
 
     assert [one.id for one in loaded(tmp_path).newest_first()] == ["a"]
@@ -95,7 +97,7 @@ def test_after_a_restart_they_are_in_the_order_in_which_they_began(tmp_path: Pat
     again = loaded(tmp_path, kept=3)
     assert [one.id for one in again.newest_first()] == ["a", "c", "b"]
     again.save(report("a"))
-    assert not (tmp_path / FOLDER / "d.json").exists()
+    assert not (tmp_path / RECORDS / "d.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -111,10 +113,10 @@ def test_after_a_restart_they_are_in_the_order_in_which_they_began(tmp_path: Pat
 )
 def test_records_that_somebody_has_changed(tmp_path: Path, text: str) -> None:
     loaded(tmp_path).save(report("a"))
-    changed = tmp_path / FOLDER / "b.json"
+    changed = tmp_path / RECORDS / "b.json"
     changed.write_bytes(text.encode(errors="surrogateescape"))
-    (tmp_path / FOLDER / "folder.json").mkdir()
-    (tmp_path / FOLDER / "nowhere.json").symlink_to(tmp_path / "nowhere")
+    (tmp_path / RECORDS / "folder.json").mkdir()
+    (tmp_path / RECORDS / "nowhere.json").symlink_to(tmp_path / "nowhere")
 
     records = loaded(tmp_path, kept=1)
     assert [one.id for one in records.newest_first()] in (["a"], ["b"])

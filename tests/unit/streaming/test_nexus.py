@@ -59,7 +59,7 @@ def test_settings_stand_where_nexus_has_them_with_units(path: Path) -> None:
 
 
 def test_every_quantity_has_its_unit(path: Path) -> None:
-    with written(path, dict.fromkeys(UNITS, 1.5)) as file:
+    with written(path, dict.fromkeys(UNITS, 1.0)) as file:
         found: dict[str, str] = {}
         for group in (file[DETECTOR], file["/entry/instrument/beam"]):
             found |= {name: one.attrs.get("units", "") for name, one in group.items() if name != "data"}

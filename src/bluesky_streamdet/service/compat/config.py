@@ -52,6 +52,12 @@ class CompatConfig(Section):
     sources: list[str] = []
     users: list[Annotated[int, Field(ge=1)]] = []
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """Where it answers, by the setting that says so; at the writer's port during a series only."""
+        writer = {"compat.writer_port": self.writer_port} if self.dialect == "pco-supervisor" else {}
+        return {"compat.port": self.port, **writer}
+
     @model_validator(mode="before")
     @classmethod
     def _take_the_port_of_the_old_program(cls, values: Any) -> Any:

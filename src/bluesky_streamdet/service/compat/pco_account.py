@@ -7,10 +7,11 @@ import time
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from bluesky_streamdet.core.ledger import LISTED_RANGES
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.board import StatusBoard
-from bluesky_streamdet.streaming.status import SeriesReport
+from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 YES = "True"
 """How the old writer said so; its supervisor said true."""
@@ -69,7 +70,7 @@ class Account:
             "n_frames": series.ledger.expected or 0,
             "n_received_frames": series.ledger.unique,
             "n_written_frames": series.ledger.written,
-            "n_lost_frames": series.ledger.missing,
+            "n_lost_frames": lost(series.ledger),
             "first_frame_id": NOBODY if first is None else first,
             "user_id": self._asked_of(series).user_id,
             "start_time": ctime(series.started_at or series.armed_at),
@@ -111,6 +112,16 @@ def why_failed(series: SeriesReport) -> str:
     if series.outcome is Outcome.INTERRUPTED or series.ledger.failed:
         return series.reason or f"The series was {series.outcome}."
     return ""
+
+
+def lost(ledger: LedgerReport) -> int:
+    """Frames that the camera has numbered and that never came. Those that it may not have sent yet are none.
+
+    Of a series with more gaps than are listed, all that are missing of what was expected.
+    """
+    if len(ledger.missing_ranges) >= LISTED_RANGES:
+        return ledger.missing
+    return sum(last - first + 1 for first, last in ledger.missing_ranges)
 
 
 def ctime(when: datetime | float | None) -> str:

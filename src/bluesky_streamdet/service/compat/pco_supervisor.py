@@ -39,10 +39,13 @@ from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.listening import Web, listen
 from bluesky_streamdet.service.problems import Refusal, status_of
+from bluesky_streamdet.streaming.messages import Stop
 from bluesky_streamdet.streaming.status import SeriesReport
 
 log = logging.getLogger(__name__)
 
+REST = 0.5
+"""Seconds in which what is on its way is taken after a stop."""
 PACKAGE = "bluesky_streamdet"
 SERVICES = ("pco_writer-pco1", "pco_writer-pco2")
 """How the old program was called on its machine. The client takes the first where the port is 9901."""
@@ -149,24 +152,35 @@ class PcoSupervisor:
                 async with self._one_at_a_time:
                     await self._follow()
             except StreamdetError as error:
-                # The next status brings another try.
-                log.warning("the old interface of the writer: %s", error)
+                # The next status brings another try. A data plane that is ending obeys no more, and is gone by then.
+                log.debug("the source does not follow the series yet: %s", error)
             status = await self._board.newer_than(status.revision)
 
     async def _follow(self) -> None:
         """Have the writer's port and the source follow a series that has begun or ended."""
         series = self._board.status.series
         if series is not None and self._followed != series.id:
-            if self._web is None:
-                self._begin_writer(self._listen())
+            self._begin_writer_if_it_can()
             await self._control.pause(False)
             self.account.refused = False
             self._followed = series.id
         elif series is None and self._followed is not None:
             self._judge()
-            await self._end_writer()
-            await self._control.pause(True)
+            try:
+                await self._control.pause(True)
+            finally:
+                await self._end_writer()
             self._followed = None
+
+    def _begin_writer_if_it_can(self) -> None:
+        """For a series that somebody else has armed, who can do without it."""
+        if self._web is not None:
+            return
+        try:
+            self._begin_writer(self._listen())
+        except StreamdetError as error:
+            self.journal.complain(str(error))
+            log.warning("the old writer's interface can't be had: %s", error)
 
     def _judge(self) -> None:
         last = self._board.status.last_series
@@ -178,9 +192,23 @@ class PcoSupervisor:
         return listen(self._compat.host, self._compat.writer_port, "compat.writer_port")
 
     def _begin_writer(self, listener: socket.socket) -> None:
-        router = pco_writer.router_of(self._control, self.account)
+        router = pco_writer.router_of(self._control, self.account, self._stop)
         names = self._control.config.rest.allowed_hosts
         self._web = Web(application(router, self._compat, "pco-writer", names), listener)
+
+    async def _stop(self, id: str) -> None:
+        """End a series, after what is on its way, and after `REST` seconds whatever a camera that goes on may send."""
+        await self._control.stop(id, Stop())
+        try:
+            async with asyncio.timeout(REST):
+                status = self._board.status
+                while status is not None and status.series is not None and status.series.id == id:
+                    status = await self._board.newer_than(status.revision)
+        except TimeoutError:
+            async with self._one_at_a_time:
+                series = self.account.runs
+                if series is not None and series.id == id:
+                    await self._control.pause(True)
 
     async def _end_writer(self) -> None:
         web, self._web = self._web, None

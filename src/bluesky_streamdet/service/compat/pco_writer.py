@@ -28,13 +28,16 @@ from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.problems import status_of
 from bluesky_streamdet.streaming.messages import Stop
 
+End = Callable[[str], Awaitable[None]]
+"""Ends the series of an id."""
+
 
 class Writer:
     """What the old program did to the one series that it had."""
 
-    def __init__(self, control: Control, account: Account) -> None:
+    def __init__(self, control: Control, account: Account, stop: End) -> None:
         self.account = account
-        self._control = control
+        self._control, self._stop = control, stop
         self._parameters: tuple[str, dict[str, Any]] = ("", {})
 
     def said(self) -> dict[str, Any]:
@@ -42,7 +45,7 @@ class Writer:
 
     async def stop(self) -> dict[str, Any]:
         if (series := self.account.runs) is not None:
-            await self._control.stop(series.id, Stop())
+            await self._stop(series.id)
         return self.said()
 
     async def kill(self) -> dict[str, Any]:
@@ -76,12 +79,16 @@ class Writer:
 
 def router(control: Control, board: StatusBoard) -> APIRouter:
     """The old paths, for a service whose series are armed by others."""
-    return router_of(control, Account(board))
+
+    async def stop(id: str) -> None:
+        await control.stop(id, Stop())
+
+    return router_of(control, Account(board), stop)
 
 
-def router_of(control: Control, account: Account) -> APIRouter:
-    """The old paths, which tell of the series as `account` does."""
-    routes, writer = APIRouter(), Writer(control, account)
+def router_of(control: Control, account: Account, stop: End) -> APIRouter:
+    """The old paths, which tell of the series as `account` does. stop: ends a series."""
+    routes, writer = APIRouter(), Writer(control, account, stop)
 
     @routes.get("/status")
     async def status() -> dict[str, Any]:
@@ -92,7 +99,7 @@ def router_of(control: Control, account: Account) -> APIRouter:
         return account.statistics()
 
     @routes.get("/stop")
-    async def stop() -> Response:
+    async def end() -> Response:
         return await writer.answer(writer.stop)
 
     @routes.get("/kill")

@@ -163,8 +163,9 @@ def unknown(id: str, report: SeriesReport | None, url: str) -> ServiceUnreachabl
 
 def interrupted(report: SeriesReport) -> FramesLost:
     """The writer died, or its file failed."""
+    reason = report.reason.rstrip(".")
     return FramesLost(
-        f"Series {report.id} ended {report.outcome}: {report.reason}. {account(report)}",
+        f"Series {report.id} ended {report.outcome}: {reason}. {account(report)}",
         "Mend what the reason says, and take the series again.",
     )
 

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 PATIENCE = 3600.0
 """Seconds without a frame after which a wait gives up, unless it is told otherwise."""
 LONGEST_FLUSH = 60.0
+CHANGE = 30.0
+"""Seconds that a service may take to arm or end a series: to start a process, or to kill one that hangs."""
 
 
 class RemoteWriter(Readings):
@@ -56,7 +58,7 @@ class RemoteWriter(Readings):
     `STREAMDET_URL`, or the usual one of this machine. flask_api_address is the older name of it; a writer_api_address
     is not needed, as a service has one address. cam, config_file, debug: see `cameras.camera_of`. api_key: left out,
     `STREAMDET_API_KEY` or that of a service on this machine. progress: whether waits show how far they are.
-    timeout: seconds for a request. series: the id of one that another process has started, to go on with it.
+    timeout: seconds for a question. series: the id of one that another process has started, to go on with it.
 
     It means the series that it started; one that has started none means whatever series the service has. Verbs that ask
     the service raise `ServiceUnreachable` when none answers, and `Unauthorised` for a wrong key. Close it, or use it in
@@ -96,7 +98,7 @@ class RemoteWriter(Readings):
             layout=layout,
             parameters=parameters,
         )
-        super().__init__(ServiceClient(camera.url, api_key, timeout), settings, series)
+        super().__init__(ServiceClient(camera.url, api_key, timeout, max(timeout, CHANGE)), settings, series)
         self._progress = progress
 
     def __repr__(self) -> str:
@@ -205,14 +207,14 @@ class RemoteWriter(Readings):
     def wait(
         self, verbose: bool = False, *, timeout: float | None = None, inactivity_timeout: float | None = PATIENCE
     ) -> RunStatistics | None:
-        """Wait for the end of the series, and return its figures; None when there is none.
+        """Wait for the end of the series, and return its figures; None when there is no series.
 
         timeout: seconds for all of it, None for no limit. inactivity_timeout: seconds without a frame, None to wait for
         ever. Ctrl-C ends the waiting, and the figures are those of then.
         Raises `DeadlineExceeded`; `FramesLost` when the writer died or its file failed; `ServiceUnreachable` when the
         service is gone. Frames that the camera did not send are in the figures: `success`, `n_lost_frames`, `reason`.
         """
-        report = self._meant()
+        _, report = self._sight()
         if report is None:
             return None
         try:
@@ -241,7 +243,7 @@ class RemoteWriter(Readings):
             raise ConfigError(f"nframes is {nframes!r}: {error}.") from None
         if inactivity_timeout is not None and inactivity_timeout < 0:
             inactivity_timeout = None
-        report = self._meant()
+        _, report = self._sight()
         if report is None:
             return None
         try:
@@ -293,11 +295,11 @@ class RemoteWriter(Readings):
         return came
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Add metadata to the file of the series, while it runs or after it.
+        """Add metadata to the file of the series, while it runs or after it; values as in `configure`.
 
-        Raises `ConfigError` when there is no series; what the service refuses.
+        Raises `ConfigError` when there is no series, `RequestRefused` for what a file can't keep.
         """
-        report = self._meant()
+        _, report = self._sight()
         if report is None:
             raise ConfigError("There is no series whose parameters could be set.", "Give them to configure.")
         self.client.set_parameters(report.id, dict(parameters))
@@ -311,11 +313,6 @@ class RemoteWriter(Readings):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _meant(self) -> SeriesReport | None:
-        """The series that runs, or that this client started; otherwise the last one."""
-        status, report = self._sight()
-        return report or self._last(status)
 
     def _move_source(self, status: Status, address: str | None) -> None:
         if address is not None and address not in [one.endpoint for one in status.sources]:

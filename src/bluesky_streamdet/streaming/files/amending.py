@@ -172,6 +172,9 @@ class Overlay:
             old = self._below(number * PAGE, len(new), self.before)
             if new != old:
                 pages[number] = new, _digest(number, old)
+        if self.size and 0 not in pages and (pages or self.size != self.before):
+            # The one that is marked meanwhile.
+            pages[0] = bytes(self._page(0)[: self.size]), _digest(0, self._below(0, min(PAGE, self.size), self.before))
         return Change(self.before, self.size, pages)
 
     def _page(self, number: int) -> bytearray:

@@ -17,17 +17,10 @@ from numpy.typing import NDArray
 
 APART = "apart"
 PIECE = 1000
-"""Bytes of JSON in a row of the table."""
+"""Bytes of JSON in a row of the table, behind a line that says of what: key, first row, which piece, of how many."""
 LONGEST_KEY = 80
-_ROW = np.dtype(
-    [
-        ("key", h5py.string_dtype("utf-8", LONGEST_KEY)),
-        ("first", "<i8"),
-        ("piece", "<i4"),
-        ("pieces", "<i4"),
-        ("values", h5py.string_dtype("ascii", PIECE)),
-    ]
-)
+_ROW = h5py.string_dtype("ascii", PIECE + 6 * LONGEST_KEY + 100)
+"""One text, as Tiled can't read records that hold texts."""
 
 
 def create(account: h5py.Group) -> None:
@@ -39,7 +32,7 @@ class Apart:
 
     def __init__(self, account: h5py.Group) -> None:
         self._table = account[APART]
-        self._waiting: list[tuple[Any, ...]] = []
+        self._waiting: list[bytes] = []
         self.count = 0
 
     def add(self, key: str, first: int, values: Mapping[int, Any]) -> None:
@@ -49,8 +42,9 @@ class Apart:
         run = [values.get(index) for index in range(start, max(values) + 1)]
         text = json.dumps(run, default=str).encode()
         pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
-        name = key.encode(errors="replace")[:LONGEST_KEY].decode(errors="ignore").encode()
-        self._waiting += [(name, first + start, index, len(pieces), one) for index, one in enumerate(pieces)]
+        for index, piece in enumerate(pieces):
+            said = [key[:LONGEST_KEY], first + start, index, len(pieces)]
+            self._waiting.append(json.dumps(said).encode() + b"\n" + piece)
 
     def write(self) -> None:
         """Append what was added."""
@@ -86,10 +80,11 @@ def _runs(rows: NDArray[Any]) -> Iterator[tuple[str, int, list[Any]]]:
     """Key, row of the first value, values. What a crash cut short is left out."""
     text = b""
     for row in rows:
-        text = (text if row["piece"] else b"") + row["values"]
-        if row["piece"] + 1 == row["pieces"]:
-            try:
-                values = json.loads(text)
-            except ValueError:
-                continue
-            yield row["key"].decode(), int(row["first"]), values
+        said, _, part = row.partition(b"\n")
+        try:
+            key, first, piece, pieces = json.loads(said)
+            text = (text if piece else b"") + part
+            if piece + 1 == pieces:
+                yield key, first, json.loads(text)
+        except ValueError:
+            continue

@@ -21,6 +21,8 @@ from bluesky_streamdet.streaming.files.layouts import Chosen
 from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
 
+OLDER = "an older version wrote it, which says too little of where things are."
+
 
 def look(
     path: Path,
@@ -41,7 +43,7 @@ def look(
     if report.outcome is None:
         raise _unclosed(path)
     if not report.growable:
-        raise refused(path, "an older version wrote it, which left no room for the account of a second series.")
+        raise refused(path, OLDER)
     if report.detector != detector:
         raise refused(path, f"it is of the detector {report.detector}, and not of {detector}.")
     if report.frames_per_event != event:
@@ -65,7 +67,7 @@ def look_beside(path: Path, detector: str, dataset: str, layout: str | None = No
     if report.outcome is None:
         raise _unclosed(path)
     if not report.growable:
-        raise refused(path, "an older version wrote it, which says too little of where things are.")
+        raise refused(path, OLDER)
     _check_writable(path)
     try:
         with open_to_read(path) as file:

@@ -60,6 +60,7 @@ class Beside:
         self._event = event
         self._before = before
         self._reserved = layout.later(self._words)
+        self._named_paths = {fill(layout.column_path(one.path), self._words) for one in layout.columns.names.values()}
         self._known = dict(places.columns) if before is not None else {}
         account = file[places.account]
         if before is None:
@@ -85,7 +86,9 @@ class Beside:
         for frame in frames:
             numbers.append(frame.number)
             times.append(frame.received)
-        self._take_details([frame.detail or NOTHING for frame in frames])
+        details = [frame.detail for frame in frames]
+        if self._details or details.count(None) < len(details):
+            self._take_details([detail or NOTHING for detail in details])
         for key, column in self._said.items():
             column.waiting.extend((frame.said or NOTHING).get(key) for frame in frames)
         if self._records is not None:
@@ -175,6 +178,8 @@ class Beside:
             while key in self._named:
                 key += "_"
             place = self._place(key, one.dtype, one.unit, one.shape)
+            if not np.can_cast(one.dtype, place.dtype):
+                place = place._replace(dtype=one.dtype)  # Nobody looks whether each of them fits.
             places.append(place)
             self.scalars.append(_report(key, place))
         return RecordColumns(self._file, form, places, metadata, self._event, self._before)
@@ -185,7 +190,7 @@ class Beside:
         units = unit if said.units is None else said.units
         place = self._column(said.path, _type(dtype, said.dtype), units, said.attributes, shape)
         if self._before is None:
-            place = place._replace(path=self._free(place.path))
+            place = place._replace(path=self._free(key, place.path))
             self._places.columns[key] = place.path
             return place
         if key not in self._known:
@@ -201,9 +206,10 @@ class Beside:
         own = self._growth.attributes(path, {**columns.attributes, **attributes})
         return ColumnPlace(path, dtype, units, shape, own)
 
-    def _free(self, path: str) -> str:
+    def _free(self, key: str, path: str) -> str:
         """The path, or one like it where something else has it already, or will have."""
-        while path in self._file or path in self._reserved:
+        reserved = self._reserved if key in self._layout.columns.names else self._reserved | self._named_paths
+        while path in self._file or path in reserved:
             path += "_"
         return path
 

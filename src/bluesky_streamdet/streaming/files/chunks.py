@@ -10,9 +10,9 @@ import hdf5plugin
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.events import BSLZ4, LZ4, FrameFormat
+from bluesky_streamdet.streaming.files.layout import SHARED_CHUNK_FRAMES
 
 SHARED_CHUNK_BYTES = 1 << 20
-SHARED_CHUNK_FRAMES = 64
 SHARED_FRAME_BYTES = 256 << 10
 """Frames up to this size share chunks of up to `SHARED_CHUNK_BYTES` or `SHARED_CHUNK_FRAMES`."""
 

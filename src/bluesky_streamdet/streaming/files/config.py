@@ -92,17 +92,28 @@ class FileConfig(Section):
                 raise ValueError(f"{argument!r}: allowed in braces: {{file}}, {{id}}, {{detector}}, {{outcome}}")
         return hook
 
+    @field_validator("layouts")
+    @classmethod
+    def _are_layouts(cls, own: dict[str, Path]) -> dict[str, Path]:
+        own = {name: path.expanduser().absolute() for name, path in own.items()}
+        try:
+            Layouts("nexus", own)
+        except ConfigError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+        return own
+
     @model_validator(mode="after")
-    def _knows_its_layouts(self) -> Self:
-        self.layouts = {name: path.expanduser().absolute() for name, path in self.layouts.items()}
+    def _knows_its_layout(self) -> Self:
         try:
             Layouts(self.layout, self.layouts)
         except ConfigError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error).removesuffix(".")) from error
         return self
 
     @model_validator(mode="after")
     def _replaces_or_appends(self) -> Self:
         if self.replace and self.append:
             raise ValueError("replace and append exclude each other; choose one")
+        if self.append and self.frames_per_file:
+            raise ValueError("append and frames_per_file exclude each other, as a series of several files has its own")
         return self

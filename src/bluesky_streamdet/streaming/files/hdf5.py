@@ -32,19 +32,18 @@ from bluesky_streamdet.streaming.files.parts import Part
 from bluesky_streamdet.streaming.files.paths import EXISTS
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.verdict import Verdict
-from bluesky_streamdet.streaming.status import DatasetReport, SeriesReport
+from bluesky_streamdet.streaming.status import DatasetReport, ScalarReport, SeriesReport
 
 
 class SeriesFile:
     """The file of one series. Opened with the first frame, as only that tells what all of them are like.
 
     path: inside the data directory, checked. event: frames of an event; more than one gives a dataset (events, frames,
-    …). append: go on behind the frames that the dataset of a file that is there has. add: put another dataset into
-    such a file; either makes a file that is not there. layout: of a new file; one that is there has its own. dataset:
-    name of the frames' dataset. also: another path in the file that the frames shall have. access: how it is opened.
-    part: which of the series' files this is, where there are several.
-    rows, readable: frames of this series. Raises `WriteFailed` from each method when the file system or HDF5 refuses;
-    then nothing more can be written.
+    …). append: go on behind the frames of the dataset of a file that is there. add: put another dataset into such a
+    file; either makes a file that is not there. layout: of a new file; one that is there has its own. dataset: name of
+    the frames' dataset. also: another path in the file that the frames shall have. part: which of the series' files it
+    is, where there are several. rows, readable: frames of this series.
+    Raises `WriteFailed` from each method when the file system or HDF5 refuses; then nothing more can be written.
     """
 
     def __init__(
@@ -126,6 +125,11 @@ class SeriesFile:
         """What the file's layout is called."""
         return self._chosen.name
 
+    @property
+    def columns(self) -> list[ScalarReport]:
+        """Where number and time of each frame will be, in a new file."""
+        return places.first_columns(self._chosen, self._detector, self._dataset)
+
     def wanting(self, parameters: Mapping[str, Any]) -> str:
         """Which parameters the layout requires that are not among these, in words; empty for none."""
         names = placing.missing(self._chosen.layout, parameters)
@@ -154,9 +158,8 @@ class SeriesFile:
             placing.link_also(file, there, facts["columns"], self._also)
         places.write(file, self._chosen, there)
 
-    def _facts(self, first: Frame, started: datetime, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        layout, there = self._chosen.layout, self._places
-        return facts_of(layout, there, self._series, started, first.format, self._event, metadata)
+    def _facts(self, first: Frame, started: datetime, said: Mapping[str, Any]) -> dict[str, Any]:
+        return facts_of(self._chosen.layout, self._places, self._series, started, first.format, self._event, said)
 
     def _add_dataset(
         self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any]
@@ -165,8 +168,13 @@ class SeriesFile:
         self._chosen = appending.look_beside(self.path, self._detector, self._dataset)
         self._places = places.places_by(self._chosen, self._detector, self._dataset)
         try:
+            late = take_journal(self.path)
             with amended(self.path) as file:
+                if late:  # of the series before, which could not write them
+                    before = places.read(file)
+                    placing.add_parameters(file, places.layout_in(file, before).layout, before, late)
                 self._make(file, first, started, metadata, parameters)
+            journal_of(self.path).unlink(missing_ok=True)
             self._open_again(first, started, metadata, 0)
         except REFUSALS as error:
             self._give_up()
@@ -221,6 +229,8 @@ class SeriesFile:
         self._beside = Beside(file, layout, self._places, first, metadata, self._growth, self._event, before)
         assert self.data is not None
         self.data.columns, self.data.scalars = self._beside.columns, self._beside.scalars
+        also = placing.other_paths(layout, facts, scalars=bool(first.format.scalars))
+        self.data.also = also if self._also is None else [*also, self._also]
 
     def _create(self) -> h5py.File:
         try:
@@ -352,7 +362,7 @@ class SeriesFile:
             self.flush()
             self._trim()
             assert self._verdict is not None
-            self._verdict.write(report)
+            self._verdict.write(report, slice(self._before, self._end))
             assert self._opened is not None
             self._opened.close()
             self._file = self._opened = None

@@ -14,6 +14,7 @@ from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.documents import DATA
 from bluesky_streamdet.streaming.files import places, verdict
+from bluesky_streamdet.streaming.files.amending import redo_log
 from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE
 from bluesky_streamdet.streaming.files.journal import journal_of
 from bluesky_streamdet.streaming.files.parts import Listed, Part, listed_parts, unreadable
@@ -35,7 +36,8 @@ class FileReport(BaseModel):
     readable: frames that others can read. outcome: None for a file that was not closed, whose writer still runs or
     died. earlier: series that it had before it went on with another; series, times, outcome, reason and ledger are
     those of the last one, whose frames begin at first_row, counted one by one. growable: whether it has room for their
-    accounts. journal: whether parameters that came late still lie beside the file. layout: what the layout is called.
+    accounts. journal, redo: whether parameters that came late still lie beside the file, or changes that were
+    interrupted. layout: what the layout is called.
     dataset: the name of the frames' dataset that all this is of, and data its path; datasets: the names of all that the
     file has, in the order in which they were made. columns: paths of what each frame has beside it. part: which of the
     series' files it is, where there are several. parts: the files that a master shows; faults: what is wrong with them.
@@ -66,6 +68,7 @@ class FileReport(BaseModel):
     earlier: list[Account] = []
     growable: bool = False
     journal: bool
+    redo: bool = False
     part: Part | None = None
     parts: list[Listed] = []
     faults: list[str] = []
@@ -108,7 +111,7 @@ class FileReport(BaseModel):
         if self.outcome is None:
             return (
                 f"not closed: {self.readable} frames are readable. The service is still writing it, or died; "
-                "then the rest is lost, and restarting the service marks the series as interrupted."
+                f"then the rest is lost, and `streamdet recover {self.path.name}` makes a whole file of it."
             )
         said = f"{self.outcome}: {self.reason}" if self.reason else str(self.outcome)
         bad = [f"{one.series} is {one.outcome}" for one in self.earlier if one.outcome is not Outcome.COMPLETE]
@@ -122,11 +125,19 @@ def inspect(path: Path, dataset: str | None = None) -> FileReport:
             return _report(path, file, dataset)
     except FileNotFoundError as error:
         raise NotOurFile(f"There is no file {path}.") from error
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+    except OSError as error:
+        if not redo_log(path).exists():
+            raise _unreadable(path, error) from error
+        hint = f"`streamdet recover {path.name}` finishes it."
+        raise NotOurFile(f"A change of {path} was interrupted, or is being made now.", hint) from error
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         # Whatever another program calls data, or a crash has left.
-        raise NotOurFile(
-            f"{path} can't be read as a series of frames: {error}.", "It is no HDF5 file, or another program wrote it."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> NotOurFile:
+    hint = "It is no HDF5 file, or another program wrote it."
+    return NotOurFile(f"{path} can't be read as a series of frames: {error}.", hint)
 
 
 def _report(path: Path, file: h5py.File, dataset: str | None) -> FileReport:
@@ -154,6 +165,7 @@ def _report(path: Path, file: h5py.File, dataset: str | None) -> FileReport:
         earlier=earlier,
         growable=places.growable(file, there),
         journal=journal_of(path).exists(),
+        redo=redo_log(path).exists(),
         part=Part.read(file),
         parts=listed_parts(file),
         faults=_faults(file),

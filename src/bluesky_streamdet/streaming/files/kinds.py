@@ -68,16 +68,19 @@ def missing(dtype: np.dtype[Any]) -> Any:
     return np.nan if dtype.kind == "f" else b""
 
 
-def shown(key: str, content: str, values: Sequence[Any]) -> Sequence[Any]:
+def shown(key: str, content: str, values: Sequence[Any]) -> Sequence[Any] | NDArray[Any]:
     """The values as a column of this content shows them."""
     if content:
         return [None if value is None else _json(value) for value in values]
     if key in TIMES:
+        numbers = _array(values, most=len(values))
+        if numbers is not None and numbers.ndim == 1 and numbers.dtype.kind != "b":
+            return numbers / 1e9
         return [value / 1e9 if isinstance(value, int | float) else value for value in values]
     return values
 
 
-def packed(values: Sequence[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], Unfit]:
+def packed(values: Sequence[Any] | NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], Unfit]:
     """A block (len(values), *shape) of a column, with `missing` for None; and the values that do not fit into it."""
     if dtype.kind == "S":
         return _packed_texts(values, dtype)
@@ -147,15 +150,15 @@ def _packed_texts(texts: Sequence[Any], dtype: np.dtype[Any]) -> tuple[NDArray[A
     return np.array(encoded, dtype), unfit
 
 
-def _array(value: Any) -> NDArray[Any] | None:
-    """The array of numbers that a list says; None where it says something else, or too many."""
-    if not isinstance(value, list | tuple) or not value or len(value) > MOST_VALUES:
+def _array(value: Any, most: int = MOST_VALUES) -> NDArray[Any] | None:
+    """The array of at most so many numbers that a list says; None where it says something else."""
+    if not isinstance(value, list | tuple) or not value or len(value) > most:
         return None
     try:
         array = np.array(value)
     except (ValueError, OverflowError):
         return None
-    return array if array.dtype.kind in "biuf" and 0 < array.size <= MOST_VALUES else None
+    return array if array.dtype.kind in "biuf" and 0 < array.size <= most else None
 
 
 def _numbers(array: NDArray[Any], unit: str = "") -> Kind:

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from bluesky_streamdet.core.quantities import TYPES
 from bluesky_streamdet.streaming.endpoints import Section
-from bluesky_streamdet.streaming.files.chunks import SHARED_CHUNK_FRAMES
 
 WORDS = ("detector", "dataset", "entry", "frames", "columns", "account")
 """What paths may name: the detector; the name of the frames' dataset; "entry" for the dataset "data", otherwise its
@@ -29,7 +28,10 @@ COUNTED = ("first_image", "last_image")
 VALUES = (*WORDS, "layout", "series", "started", "version", *CALCULATED)
 """What texts of values and attributes may name besides; a text that is nothing but one of `CALCULATED` is its value."""
 
+PLAIN = (bool, int, float, str)
 LONGEST_PATH = 1000
+SHARED_CHUNK_FRAMES = 64
+"""Frames that share a chunk of the file, at most."""
 
 
 def named(text: str) -> Iterator[str]:
@@ -72,7 +74,10 @@ def _checked_name(name: str) -> str:
 
 
 def _checked_value(value: Any) -> Any:
-    for text in value if isinstance(value, list) else [value]:
+    values = value if isinstance(value, list) else [value]
+    if not values or len({type(one) for one in values}) > 1 or type(values[0]) not in PLAIN:
+        raise ValueError("it should be a number, a text, true or false, or a list of one of these; quote other texts")
+    for text in values:
         if isinstance(text, str):
             _checked_text(text, VALUES)
     return value
@@ -80,8 +85,8 @@ def _checked_value(value: Any) -> Any:
 
 def _checked_still(value: Any) -> Any:
     if isinstance(value, str):
-        _checked_text(value, WORDS)
-    return value
+        return _checked_text(value, WORDS)
+    return _checked_value(value)
 
 
 def _checked_attribute(value: Any) -> Any:
@@ -108,20 +113,19 @@ def _short(key: str) -> BeforeValidator:
 Path = Annotated[str, AfterValidator(_checked_path)]
 FirstPath = Annotated[str, AfterValidator(_checked_first_path)]
 Name = Annotated[str, AfterValidator(_checked_name)]
-Plain = bool | int | float | str
-Value = Annotated[Plain | list[int] | list[float] | list[str], AfterValidator(_checked_value)]
+Value = Annotated[Any, AfterValidator(_checked_value)]
 Attributes = dict[str, Value]
-Still = dict[str, Annotated[Plain, AfterValidator(_checked_still)]]
+Still = dict[str, Annotated[Any, AfterValidator(_checked_still)]]
 """Attributes of what may come at any time."""
-Growing = dict[str, Annotated[Plain | list[str], AfterValidator(_checked_attribute)]]
+Growing = dict[str, Annotated[Any, AfterValidator(_checked_attribute)]]
 """Attributes of a dataset that grows."""
 Type = Annotated[str, AfterValidator(_checked_type)]
 NumberType = Annotated[str, AfterValidator(_checked_number_type)]
 
 
 class Frames(Section):
-    """The dataset of the frames, (frames, ...). frames_per_chunk: how many may share a chunk, of small ones that are not
-    compressed, which is faster; 1 for what readers of older files expect.
+    """The dataset of the frames, (frames, ...). frames_per_chunk: how many may share a chunk, which is faster where
+    they are small and not compressed.
     """
 
     path: FirstPath
@@ -132,7 +136,8 @@ class Frames(Section):
 class Column(Section):
     """What comes with each frame under one key. path: in the group of columns, or absolute.
 
-    units: None for those that it comes with. dtype: None for what it comes as; numbers that it can't hold become 0.
+    units: None for those that it comes with. dtype: None for what it comes as; a type that would cut what is behind the
+    point, or is of numbers for what is text, is not taken.
     """
 
     path: Name
@@ -275,9 +280,10 @@ class Layout(Section):
             yield ("parameters", key), place.path
 
     def later(self, words: Mapping[str, str]) -> set[str]:
-        """Paths of what comes into a file behind its columns."""
+        """Paths of what comes into a file behind its columns, or among them."""
         parameters = (one.path for one in self.parameters.values())
-        templates = [*self.links, *parameters, self.single_frames, self.run.document]
+        derived = (self.column_path(name) for name in self.columns.derived)
+        templates = [*self.links, *parameters, *derived, self.single_frames, self.run.document]
         return {fill(one, words) for one in templates}
 
     def column_path(self, name: str) -> str:
@@ -293,4 +299,3 @@ def word_of(value: Any) -> str | None:
     """The word that a text is nothing but, in its braces; None for all else."""
     word = value[1:-1] if isinstance(value, str) and value.startswith("{") and value.endswith("}") else ""
     return word if word in (*VALUES, *COUNTED) else None
-

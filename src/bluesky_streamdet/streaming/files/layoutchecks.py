@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bluesky_streamdet.core.quantities import converted
 from bluesky_streamdet.streaming.files.layout import Layout, fill
 
 Complaint = tuple[tuple[str, ...], str]
@@ -27,6 +28,12 @@ def complaints(layout: Layout) -> Iterator[Complaint]:
             yield ("links", link), f"it has the path of {_named(taken[path])}"
     yield from _of_groups(layout, words, taken)
     yield from _of_links(layout, words, taken)
+    for path, fixed in layout.values.items():
+        if "{" not in str(fixed.value):
+            try:
+                converted(fixed.value, fixed.dtype)
+            except ValueError as error:
+                yield ("values", path, "value"), str(error)
     for name, derived in layout.columns.derived.items():
         if derived.of in layout.columns.derived:
             yield ("columns", "derived", name, "of"), f"{derived.of} is derived itself; say what both come from"

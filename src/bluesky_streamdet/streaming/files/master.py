@@ -33,7 +33,7 @@ from bluesky_streamdet.streaming.files.parts import FIRST_ROW, INDEX, MASTER, Li
 from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.verdict import Verdict
-from bluesky_streamdet.streaming.files.virtual import Kind, Piece, Whole, kinds_of
+from bluesky_streamdet.streaming.files.virtual import Kind, Piece, Whole, common_path, kinds_of
 from bluesky_streamdet.streaming.status import SeriesReport
 
 MOST_STRETCHES = 10_000
@@ -61,6 +61,12 @@ class Source(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     nbytes: int
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What has to be the same in all files of a series."""
+        paths = [common_path(one, self.places.detector) for one in (self.places.frames, self.places.account)]
+        return self.shape, self.dtype, self.event, *paths
 
     @property
     def rows(self) -> int:
@@ -98,10 +104,10 @@ def write_master(
         if pieces is None:
             pieces, rows = _in_turn(path.parent, sources, most)
         with _beside(path, replace=replace) as draft:
-            _write(draft, sources, pieces, rows, series, report)
+            where = _write(draft, sources, pieces, rows, series, report)
             ownership.take(draft, ownership.mode)
             if report is not None:
-                _verify(draft, sources[0].places, rows)
+                _verify(draft, where, rows)
     except REFUSALS as error:
         raise failed(path, "written as a master", error) from error
     return ordered
@@ -141,7 +147,7 @@ def _check(sources: Sequence[Source]) -> None:
     """Raise `ValueError` for files that are not of a kind."""
     first = sources[0]
     for one in sources:
-        if (one.shape, one.dtype, one.places.frames) != (first.shape, first.dtype, first.places.frames):
+        if one.alike != first.alike:
             raise ValueError(f"frames of {one.path} are of another kind, or elsewhere, than those of {first.path}")
     parts = [one.part for one in sources]
     if len({one.series for one in sources}) == 1 and all(parts):
@@ -215,7 +221,8 @@ def _write(
     rows: int,
     series: str,
     report: SeriesReport | None,
-) -> None:
+) -> Places:
+    """Make the master; where things are in it."""
     with open_to_read(_richest(sources).path) as base:
         where = places.read(base)
         own = [where.inside(name) for name in ("ledger", "series_start", "outcome", "reason", "series", APART)]
@@ -236,18 +243,21 @@ def _write(
             verdict = Verdict.create(target, where, series, started)
             list_parts(target, where.account, [_listed(draft.parent, one) for one in sources])
             if report is not None:
-                verdict.write(report)
+                # Read here, as HDF5 would open the files to write them if it read through a file that is being written.
+                numbers = np.concatenate([one.numbers for one in sources])[:frames]
+                verdict.write(report, numbers=numbers)
+    return where
 
 
 def _add_columns(whole: Whole, target: h5py.File, where: Places, sources: Sequence[Source]) -> None:
     """Make the columns of values that came with frames of some files only."""
     for one in sources:
-        new = {key: path for key, path in one.places.columns.items() if path not in target}
+        new = {key: path for key, path in one.places.columns.items() if key not in where.columns}
         if new:
             with open_to_read(one.path) as file:
-                for path in new.values():
-                    whole.map(file[path])
-            where.columns.update({key: path for key, path in new.items() if key not in where.columns})
+                for key, path in new.items():
+                    where.columns[key] = common_path(path, one.places.detector, where.detector)
+                    whole.map(file[path], where.columns[key])
     places.keep(target, where)
 
 

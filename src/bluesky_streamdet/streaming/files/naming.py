@@ -42,7 +42,7 @@ class Name(NamedTuple):
         return self.before if self.width is None else f"{self.before}{index:0{self.width}d}{self.after}"
 
     def numbered(self) -> Name:
-        """The name with suffix and index, for a series of several files; the index is put behind, unless it is there."""
+        """The name with suffix and index, for a series of several files; an index is put behind where there is none."""
         stem, suffix = _split(self.before if self.width is None else self.after)
         suffix = suffix or SUFFIXES[0]
         return Name(f"{stem}_", WIDTH, suffix) if self.width is None else self._replace(after=stem + suffix)

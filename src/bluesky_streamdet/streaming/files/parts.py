@@ -6,13 +6,13 @@ whoever opens one by this package is told when one of them is gone, or is anothe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import h5py
-import numpy as np
 
 INDEX, FIRST_ROW, MASTER = "part", "part_first_row", "part_of"
 """Attributes of a part's root."""
@@ -56,28 +56,18 @@ class Listed:
     last_number: int
 
 
-COLUMNS = tuple(one.name for one in fields(Listed))
-
-
 def list_parts(file: h5py.File, account: str, parts: Sequence[Listed]) -> None:
     """Write the table of parts into the group `account`."""
-    texts = {name: max((len(getattr(one, name).encode()) for one in parts), default=1) for name in ("file", "series")}
-    kind = np.dtype(
-        [(name, h5py.string_dtype("utf-8", texts[name]) if name in texts else "u8") for name in COLUMNS]
-    )
-    rows = np.zeros(len(parts), kind)
-    for row, one in zip(rows, parts, strict=True):
-        for name, value in asdict(one).items():
-            row[name] = value.encode() if isinstance(value, str) else value
     table = f"{account}/{LISTED}"
-    file[table] = rows
+    # One text a row, as Tiled can't read records that hold texts.
+    file.create_dataset(table, data=[json.dumps(asdict(one)) for one in parts], dtype=h5py.string_dtype())
     file.attrs[LISTED] = table
 
 
 def listed_parts(file: h5py.File) -> list[Listed]:
     """The parts that a master lists; none for any other file."""
     table = file.attrs.get(LISTED)
-    return [] if table is None else [Listed(*map(_plain, row)) for row in file[str(table)][()]]
+    return [] if table is None else [Listed(**json.loads(row)) for row in file[str(table)][()]]
 
 
 def unreadable(file: h5py.File) -> list[str]:
@@ -101,7 +91,3 @@ def check(file: h5py.File) -> None:
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise OSError(f"{file.filename} shows frames of files that can't be read: {'; '.join(faults[:3])}{more}")
-
-
-def _plain(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else int(value)

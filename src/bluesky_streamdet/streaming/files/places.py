@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import h5py
+import numpy as np
 from pydantic import BaseModel
 
+from bluesky_streamdet.documents import COLUMN_UNITS, COLUMNS
 from bluesky_streamdet.streaming.files import layouts
 from bluesky_streamdet.streaming.files.layout import Layout, fill
 from bluesky_streamdet.streaming.files.layouts import Chosen
+from bluesky_streamdet.streaming.status import ScalarReport
 
 FRAMES = "frames"
 ACCOUNT = "account"
@@ -63,7 +66,7 @@ def places_by(chosen: Chosen, detector: str, dataset: str) -> Places:
     keys = layout.columns.names
     columns = {
         key: fill(layout.column_path(keys[key].path if key in keys else key), words)
-        for key in ("sequence_number", "receive_time")
+        for key in COLUMNS
     }
     return Places(
         layout=chosen.name,
@@ -77,6 +80,21 @@ def places_by(chosen: Chosen, detector: str, dataset: str) -> Places:
         columns=columns,
         settings={key: fill(place.path, words) for key, place in layout.header.items()},
     )
+
+
+def first_columns(chosen: Chosen, detector: str, dataset: str) -> list[ScalarReport]:
+    """Where number and time of each frame will be, and what they will be like."""
+    there, names = places_by(chosen, detector, dataset).columns, chosen.layout.columns.names
+    shape = (1,) if chosen.layout.columns.second_axis else ()
+    reports = []
+    for key, dtype in COLUMNS.items():
+        said = names.get(key)
+        unit = COLUMN_UNITS.get(key, "")
+        if said is not None:
+            dtype = np.dtype(said.dtype or dtype).newbyteorder("<").str
+            unit = unit if said.units is None else said.units
+        reports.append(ScalarReport(name=key, dtype=dtype, shape=shape, unit=unit, dataset=there[key]))
+    return reports
 
 
 def write(file: h5py.File, chosen: Chosen, places: Places) -> None:

@@ -51,6 +51,19 @@ def link(file: h5py.File, layout: Layout, facts: Mapping[str, Any], *, scalars: 
             file[path] = file[to]
 
 
+def other_paths(layout: Layout, words: Mapping[str, str], *, scalars: bool) -> list[str]:
+    """Where the frames are besides, by the layout's links to them, and to the group that has them."""
+    links = {
+        fill(path, words): fill(one.to, words)
+        for path, one in layout.links.items()
+        if one.only is None or (one.only == "scalars" and scalars)
+    }
+    frames = [path for path, to in links.items() if to == words["frames"]]
+    inside = [path for path in (words["frames"], *frames) if path.startswith(f"{words['columns']}/")]
+    groups = [path for path, to in links.items() if to == words["columns"]]
+    return [*frames, *(path.replace(words["columns"], group, 1) for path in inside for group in groups)]
+
+
 def link_also(file: h5py.File, places: Places, columns: str, path: str) -> None:
     """Have the frames at `path` too, where readers of older files look, and all else of the detector beside them.
 
@@ -79,7 +92,8 @@ def add_settings(file: h5py.File, layout: Layout, places: Places, metadata: Mapp
         unit = UNITS.get(name, "")
         if place is not None:
             path = fill(place.path, words)
-            why = _placed(file, path, place, value, unit, words)
+            why = f"not at {path}: another dataset has it" if path in file else ""
+            why = why or _placed(file, path, place, value, unit, words)
             if not why:
                 settings[name] = path
                 continue

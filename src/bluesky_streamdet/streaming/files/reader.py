@@ -62,7 +62,8 @@ def _opened(path: str | Path) -> h5py.File:
         if "locking flag values don't match" in str(error):
             # Somebody in this process has it open, such as a handler of databroker; HDF5 wants it the same way.
             return h5py.File(path, "r")
-        if "already open for write" not in str(error):
+        # One that is cut short as its disk was full has its first frames all the same.
+        if "already open for write" not in str(error) and "truncated file" not in str(error):
             raise
     return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files import apart, appending, layouts, places, placing
 from bluesky_streamdet.streaming.files.amending import Overlay, amended, redo, redo_log
+from bluesky_streamdet.streaming.files.failing import REFUSALS
 from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE, add_flat_view
 from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
 from bluesky_streamdet.streaming.files.hold import Hold
@@ -28,11 +30,13 @@ from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, in
 from bluesky_streamdet.streaming.files.journal import journal_of, take_journal
 from bluesky_streamdet.streaming.files.layout import Layout, fill, word_of
 from bluesky_streamdet.streaming.files.merging import merge
+from bluesky_streamdet.streaming.files.parts import Part, listed_parts
 from bluesky_streamdet.streaming.files.paths import RECORDS
 from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.verdict import Verdict
+from bluesky_streamdet.streaming.files.whole import parts_beside, restore_master
 from bluesky_streamdet.streaming.settling import settled
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
@@ -56,8 +60,10 @@ class Recovery(BaseModel):
     report: FileReport | None = None
 
 
-def recover(path: Path, *, dry_run: bool = False) -> Recovery:
-    """Mend what a crash has left of a file. dry_run: say it only.
+def recover(path: Path, *, dry_run: bool = False, known: SeriesReport | None = None) -> Recovery:
+    """Mend what a crash has left of a file, and of the others of its series. dry_run: say it only.
+
+    known: the last news of its series; without, those are taken that the service has noted in the data directory.
 
     Raises `FileTaken` while somebody writes the file, `NotOurFile` for one that can't be read or is another program's,
     `NotMended` when it can't be written. Each time the file is as it was.
@@ -67,17 +73,41 @@ def recover(path: Path, *, dry_run: bool = False) -> Recovery:
     try:
         Hold(path).release()
         found = list(_beside(path))
-        if found and not dry_run:
-            redo(path)
-        found += [*_of_file(path), *(one for name in _datasets(path) for one in _of_dataset(path, name))]
-        if found and not dry_run:
-            _mend(path)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise NotMended(
-            f"{path} can't be mended: {error}.", "It is as it was. A copy of it can be tried as well."
-        ) from error
-    mended = bool(found) and not dry_run
-    return Recovery(path=path, found=found, mended=mended, report=inspect(path))
+        if found and dry_run:
+            return Recovery(path=path, found=found)  # What else there may be shows once they are finished.
+        redo(path)
+        if _is_one_of_several(path):
+            return _recover_all(path, dry_run, found)
+        found += _recover_file(path, dry_run, known)
+        report = inspect(path)
+    except (*REFUSALS, AttributeError, IndexError) as error:
+        raise NotMended(f"{path} can't be mended: {error}.", "It is as it was.") from error
+    return Recovery(path=path, found=found, mended=bool(found) and not dry_run, report=report)
+
+
+def _recover_file(path: Path, dry_run: bool, known: SeriesReport | None) -> list[str]:
+    """What was found wrong with a file that has its frames inside."""
+    found = [*_of_file(path), *(one for name in _datasets(path) for one in _of_dataset(path, name))]
+    if found and not dry_run:
+        _mend(path, known)
+    return found
+
+
+def _recover_all(path: Path, dry_run: bool, found: list[str]) -> Recovery:
+    """Of a file of a series that has several, or their master: all of them, then the master."""
+    master, shares = parts_beside(path)
+    found += [f"{one.path.name}: {what}" for one in shares for what in _recover_file(one.path, dry_run, None)]
+    if not master.exists() or inspect(master).outcome is None:
+        found.append(f"{master.name} does not show all of the series, whose writer died")
+    if found and not dry_run:
+        restore_master(path)
+    report = inspect(master) if master.exists() else None
+    return Recovery(path=path, found=found, mended=bool(found) and not dry_run, report=report)
+
+
+def _is_one_of_several(path: Path) -> bool:
+    with open_to_read(path, whole=False) as file:
+        return bool(listed_parts(file)) or Part.read(file) is not None
 
 
 # What is wrong.
@@ -130,11 +160,21 @@ def _datasets(path: Path) -> list[str]:
 # Mending.
 
 
-def _mend(path: Path) -> None:
+def _mend(path: Path, known: SeriesReport | None) -> None:
     """Close the file as its writer would have, had it known that it would die."""
+    head = _superblock(path)
+    if head is not None and head.end > path.stat().st_size:
+        # Of what was never written, nothing is needed, most likely; and there may be no room for it.
+        with suppress(*REFUSALS):
+            _close(path, known, _cut_short)
+            return
+    _close(path, known, _unmarked)
+
+
+def _close(path: Path, known: SeriesReport | None, prepare: Callable[[Overlay], None]) -> None:
     reports = {name: inspect(path, name) for name in _datasets(path)}
     late = take_journal(path)
-    with amended(path, _unmark, _check) as file:
+    with amended(path, prepare, _check) as file:
         for name, report in reports.items():
             there = places.read(file, name)
             layout, event, frames = _layout(file, there), _event(file, there), _frames(file, there)
@@ -143,25 +183,32 @@ def _mend(path: Path) -> None:
             if apart.APART in file[there.account]:
                 merge(file, layout, there, event, frames)
             if not _said(file, there):
-                _judge(file, there, report, path, frames)
+                news = known if known is not None and known.id == report.series else _recorded(path, report.series)
+                _judge(file, there, report, news, frames)
             if event > 1:
                 add_flat_view(file, layout, there, event, frames)
         _add(file, path, late)
     journal_of(path).unlink(missing_ok=True)
-    log.warning("%s was mended", path)
+    log.info("%s was mended", path)
 
 
-def _unmark(overlay: Overlay) -> None:
-    """Let HDF5 take the file for one that was closed, of the size that it has, or needs."""
-    try:
-        overlay.seek(0)
-        head = Superblock(overlay.read(SIZE))
-    except ValueError:
-        return
-    head.flags, head.end = 0, max(head.end, overlay.size)
+def _unmarked(overlay: Overlay) -> None:
+    """Let HDF5 take the file for one that was closed, of the size that it says, if that is more than it has."""
     overlay.seek(0)
-    overlay.write(head.pack())
-    overlay.truncate(head.end)
+    with suppress(ValueError):
+        head = Superblock(overlay.read(SIZE))
+        overlay.truncate(max(head.end, overlay.size))
+        _cut_short(overlay)
+
+
+def _cut_short(overlay: Overlay) -> None:
+    """Let HDF5 take the file for one that was closed, of the size that it has."""
+    overlay.seek(0)
+    with suppress(ValueError):
+        head = Superblock(overlay.read(SIZE))
+        head.flags, head.end = 0, overlay.size
+        overlay.seek(0)
+        overlay.write(head.pack())
 
 
 def _check(file: h5py.File) -> None:
@@ -171,9 +218,21 @@ def _check(file: h5py.File) -> None:
         rows = -(-_frames(file, there) // _event(file, there))
         if not _said(file, there) or any(len(one) != rows for one in _growing(file, there).values()):
             raise ValueError(f"the dataset {name} is not whole")
-        for one in _growing(file, there).values():
-            if rows and one.id.get_num_chunks():
-                one.id.read_direct_chunk(tuple(0 for _ in one.shape))
+        for path, one in _growing(file, there).items():
+            if _last_byte(one) > file.id.get_filesize():
+                raise ValueError(f"rows of {path} lie behind its end")
+
+
+def _last_byte(dataset: h5py.Dataset) -> int:
+    """Where the last of its chunks ends."""
+    last = 0
+
+    def look(chunk: h5py.h5d.StoreInfo) -> None:
+        nonlocal last
+        last = max(last, (chunk.byte_offset or 0) + chunk.size)
+
+    dataset.id.chunk_iter(look)
+    return last
 
 
 def _cut(file: h5py.File, there: Places, rows: int) -> None:
@@ -196,26 +255,27 @@ def _count(file: h5py.File, layout: Layout, there: Places, frames: int) -> None:
                 one.attrs.modify(name, np.int32(before + frames))
 
 
-def _judge(file: h5py.File, there: Places, report: FileReport, path: Path, frames: int) -> None:
+def _judge(file: h5py.File, there: Places, report: FileReport, known: SeriesReport | None, frames: int) -> None:
     """Fill in what is known of the series that was cut short; or of the one before, which it never followed."""
     verdict = Verdict(file, there)
     if report.outcome is not None:
         account = report.account
-        verdict.write(_series_report(there, account.series, account.ledger, account.outcome, account.reason, report))
+        own = slice(report.first_row, report.first_row + report.written)
+        said = _series_report(there, account.series, account.ledger, account.outcome, account.reason, report)
+        verdict.write(said, own)
         table = file[there.inside("series")]
         table.resize(len(table) - 1, axis=0)
         return
     written = frames - report.first_row
-    known = _recorded(path, report.series)
     ledger = LedgerReport(received=written, unique=written, written=written)
     if known is not None and report.part is None:
         ledger = settled(known.ledger, written)
     outcome, reason = Outcome.INTERRUPTED, f"{DIED}, with {written} frames in the file"
-    if known is not None and known.outcome is not None:
-        reason = f"{reason}; {known.reason}" if known.reason else reason
-    verdict.write(
-        _series_report(there, report.series, ledger, outcome, reason, report, _last_time(file, there, frames))
-    )
+    if known is not None and known.outcome is not None and known.reason:
+        outcome, reason = known.outcome, known.reason
+    ended = _last_time(file, there, frames)
+    said = _series_report(there, report.series, ledger, outcome, reason, report, ended)
+    verdict.write(said, slice(report.first_row, frames))
 
 
 def _series_report(

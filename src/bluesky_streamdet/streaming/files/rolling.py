@@ -47,8 +47,9 @@ class Rolling(NamedTuple):
 class RollingFile:
     """The files of one series, as `SeriesFile` is its only one.
 
-    make: the file of a part, not opened yet. layout: what that of the files is called. rows, readable: frames of all of them. Raises `WriteFailed` from each
-    method when the file system or HDF5 refuses, or when the next file is there already; the parts before stay good.
+    make: the file of a part, not opened yet. layout: what that of the files is called. replace: files that are there.
+    rows, readable: frames of all of them. Raises `WriteFailed` from each method when the file system or HDF5 refuses,
+    or when the next file is there already; the parts before stay good.
     """
 
     def __init__(

@@ -16,9 +16,11 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.files import validity
 from bluesky_streamdet.streaming.files.fields import add_group
 from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
@@ -40,17 +42,8 @@ NO_ROOM = "for reasons that the file had no room for"
 LONGEST_IDENTIFIER = 80
 TIME = 40
 LONGEST_LEDGER = 8000
-_TEXTS = {
-    "series": LONGEST_IDENTIFIER,
-    "started_at": TIME,
-    "ended_at": TIME,
-    "outcome": 20,
-    "reason": LONGEST_TEXT,
-    "ledger": LONGEST_LEDGER,
-}
-_COLUMNS = ("series", "started_at", "ended_at", "first_row", "frames", "outcome", "reason", "ledger")
-ACCOUNT = np.dtype([(name, h5py.string_dtype("utf-8", _TEXTS[name]) if name in _TEXTS else "i8") for name in _COLUMNS])
-"""A row of the table `series`; `ledger` is JSON."""
+LONGEST_ACCOUNT = 16_000
+"""Bytes of JSON, a row of the table `series`. A row is one text, as Tiled can't read records that hold texts."""
 
 
 class Account(BaseModel):
@@ -73,6 +66,8 @@ class Verdict:
         account = file[places.account]
         ledger = account["ledger"]
         self._file = file
+        self._places = places
+        self._ledger = ledger
         self._identifier = file[places.identifier]
         self._start = account["series_start"]
         self._end = file[places.end_time]
@@ -100,19 +95,16 @@ class Verdict:
         kind = h5py.string_dtype("utf-8", LONGEST_REASON)
         ledger.create_dataset("reasons", data=np.zeros(MOST_REASONS, kind))
         ledger.create_dataset("missing_ranges", (0, 2), "i8", maxshape=(None, 2), chunks=(RANGES_CHUNK, 2))
-        account.create_dataset("series", (0,), ACCOUNT, maxshape=(None,), chunks=(1,))
+        validity.create(ledger)
+        rows = h5py.string_dtype("utf-8", LONGEST_ACCOUNT)
+        account.create_dataset("series", (0,), rows, maxshape=(None,), chunks=(1,))
         return cls(file, places)
 
     def set_aside(self, account: Account, series: str, started: datetime) -> None:
         """Move the account of the last series into the table, and be ready for that of another."""
-        row = np.zeros((), ACCOUNT)
-        for name, value in account.model_dump(mode="json", exclude={"ledger"}).items():
-            cell = row[name]
-            row[name] = value if cell.dtype.kind == "i" else _cut(str(value or ""), cell.dtype.itemsize)
-        row["ledger"] = _ledger_text(account.ledger).encode()
         rows = len(self._earlier)
         self._earlier.resize((rows + 1,))
-        self._earlier[rows] = row
+        self._earlier[rows] = _account_text(account).encode()
         self._file.flush()
         _fill(self._outcome, "")
         self._file.flush()
@@ -122,13 +114,19 @@ class Verdict:
             place[()] = UNKNOWN
         self._reasons[...] = np.zeros(MOST_REASONS, self._reasons.dtype)
         self._ranges.resize((0, 2))
+        validity.fill(self._ledger, None)
         _fill(self._start, started.isoformat())
         self._file.flush()
         _fill(self._identifier, series)
         self._file.flush()
 
-    def write(self, report: SeriesReport) -> None:
-        """Fill them. The outcome comes after all that it stands for, and what needs new room comes last."""
+    def write(
+        self, report: SeriesReport, rows: slice = slice(None), numbers: NDArray[np.integer] | None = None
+    ) -> None:
+        """Fill them. The outcome comes after all that it stands for, and what needs new room comes last.
+
+        rows: of the frames of this series, counted one by one. numbers: of them, if they are not to be read.
+        """
         reasons = []
         for name, value in report.ledger.model_dump(include=set(COUNTS)).items():
             if isinstance(value, dict):
@@ -146,19 +144,29 @@ class Verdict:
         ranges = np.array(report.ledger.missing_ranges, np.int64).reshape(-1, 2)
         self._ranges.resize(ranges.shape)
         self._ranges[...] = ranges
+        if validity.is_wanted(report):
+            if numbers is None:
+                numbers = np.asarray(self._file[self._places.columns["sequence_number"]]).reshape(-1)[rows]
+            validity.fill(self._ledger, validity.vector(numbers, report.ledger.missing_ranges, report.ledger.expected))
 
 
 def read_accounts(file: h5py.File, places: Places) -> list[Account]:
     """The series that were in the file before its last one; none in a file that was not appended to."""
     table = file[places.account].get("series")
-    accounts: list[Account] = []
-    for row in table[()] if isinstance(table, h5py.Dataset) else ():
-        said: dict[str, Any] = {}
-        for name in ACCOUNT.names or ():
-            said[name] = row[name].decode() if isinstance(row[name], bytes) else int(row[name])
-        times = {name: said[name] or None for name in ("started_at", "ended_at")}
-        accounts.append(Account.model_validate(said | times | {"ledger": json.loads(said["ledger"])}))
-    return accounts
+    if not isinstance(table, h5py.Dataset):
+        return []
+    if table.dtype.names:
+        return [_of_older_version(row) for row in table[()]]
+    return [Account.model_validate_json(row) for row in table.asstr()[()]]
+
+
+def _of_older_version(row: Any) -> Account:
+    """Of a record, as the table had them before it was of texts."""
+    said: dict[str, Any] = {}
+    for name in row.dtype.names:
+        said[name] = row[name].decode() if isinstance(row[name], bytes) else int(row[name])
+    times = {name: said[name] or None for name in ("started_at", "ended_at")}
+    return Account.model_validate({**said, **times, "ledger": json.loads(said["ledger"])})
 
 
 def read_ledger(file: h5py.File, places: Places) -> LedgerReport:
@@ -183,16 +191,21 @@ def _text_place(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
     return group.create_dataset(name, data=b"", dtype=h5py.string_dtype("utf-8", size))
 
 
-def _ledger_text(ledger: LedgerReport) -> str:
-    """The ledger as JSON, without what there is no room for."""
-    while len((text := ledger.model_dump_json()).encode()) > LONGEST_LEDGER:
+def _account_text(account: Account) -> str:
+    """The account as JSON, without what there is no room for."""
+    ledger, reason = account.ledger, _cut(account.reason, LONGEST_TEXT).decode()
+    while len(ledger.model_dump_json().encode()) > LONGEST_LEDGER:
         if ledger.missing_ranges:
             ranges = ledger.missing_ranges[: len(ledger.missing_ranges) // 2]
             ledger = ledger.model_copy(update={"missing_ranges": ranges})
         else:
             counts = {name: sum(getattr(ledger, name).values()) for name in BY_REASON}
             ledger = ledger.model_copy(update={name: {NO_ROOM: count} for name, count in counts.items() if count})
-    return text
+    while True:
+        text = account.model_copy(update={"ledger": ledger, "reason": reason}).model_dump_json()
+        if len(text.encode()) <= LONGEST_ACCOUNT:
+            return text
+        reason = reason[: len(reason) // 2]  # It is of letters that take six times their room in JSON.
 
 
 def _cut(text: str, size: int) -> bytes:

@@ -16,7 +16,7 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.board import StatusBoard
 from bluesky_streamdet.service.compat.config import CompatConfig
 from bluesky_streamdet.service.compat.listed import application
-from bluesky_streamdet.service.compat.pco_account import Account, Asked, ctime
+from bluesky_streamdet.service.compat.pco_account import Account, Asked, ctime, lost
 from bluesky_streamdet.service.compat.pco_journal import LINES, Journal
 from bluesky_streamdet.service.compat.pco_request import read
 from bluesky_streamdet.service.config import load
@@ -41,7 +41,7 @@ def compat(**changes: Any) -> CompatConfig:
     return CompatConfig.model_validate({"dialect": "pco-supervisor", **changes})
 
 
-def order(settings: CompatConfig | None = None, **changes: str) -> dict[str, Any]:
+def order(settings: CompatConfig | None = None, /, **changes: Any) -> dict[str, Any]:
     """What is asked of a series, without what nobody set."""
     return read({**BODY, **changes}).order(settings or compat()).model_dump(exclude_unset=True)
 
@@ -141,7 +141,7 @@ def test_an_impossible_setting(tmp_path: Path, setting: str, complaint: str) -> 
 
 
 def report(**changes: Any) -> SeriesReport:
-    ledger = LedgerReport(expected=20, received=19, unique=18, duplicate=1, written=17, missing=2)
+    ledger = LedgerReport(expected=20, received=19, unique=18, duplicate=1, written=17, missing_ranges=[(380, 381)])
     values: dict[str, Any] = {
         "id": "one",
         "detector": "pco1",
@@ -212,6 +212,19 @@ def test_the_summary_of_a_series_that_ended() -> None:
 )
 def test_the_state_in_the_old_words(status: dict[str, Any], said: str) -> None:
     assert account(**status).state == said
+
+
+@pytest.mark.parametrize(
+    ("ledger", "count"),
+    [
+        (LedgerReport(expected=20, unique=15, missing=5), 0),
+        (LedgerReport(expected=20, unique=15, missing=5, missing_ranges=[(380, 381)]), 2),
+        (LedgerReport(expected=20, unique=20, missing=0, missing_ranges=[(380, 380)]), 1),
+        (LedgerReport(missing=3000, missing_ranges=[(2 * one, 2 * one) for one in range(1000)]), 3000),
+    ],
+)
+def test_lost_are_frames_that_the_camera_has_numbered(ledger: LedgerReport, count: int) -> None:
+    assert lost(ledger) == count
 
 
 def test_a_series_that_was_refused_is_not_taken_for_the_one_before() -> None:

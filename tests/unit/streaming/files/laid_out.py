@@ -33,9 +33,12 @@ def shipped(name: str) -> Chosen:
 
 
 def typed(folder: Path, text: str, name: str = "mine") -> Chosen:
-    """A layout of somebody's own, of what is there to the least."""
+    """A layout of somebody's own: the least, and `text`, which goes before it."""
+    said = dedent(text)
+    keys = tuple(f"{line.partition(':')[0]}:" for line in said.splitlines() if line[:1].isalpha())
+    least = [line for line in LEAST.splitlines() if not (keys and line.startswith(keys))]
     path = folder / f"{name}.yaml"
-    path.write_text(LEAST + dedent(text), encoding="utf-8")
+    path.write_text("\n".join([*least, said]), encoding="utf-8")
     return Layouts(name, {name: path}).chosen(name)
 
 

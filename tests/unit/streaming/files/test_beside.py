@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -152,9 +153,10 @@ def test_what_stands_apart_survives_a_kill(path: Path) -> None:
     file = written(path, frames_saying({"a": "x"}, {"a": "y" * 3000}, {"late": [1]}))
     with h5py.File(path, "r", swmr=True, locking=False) as read:
         rows = read[f"{DETECTOR}/collection/apart"][()]
-    assert [row["key"] for row in rows] == [b"a"] * 4 + [b"late"]
-    assert b"".join(row["values"] for row in rows[:4]) == b'["' + b"y" * 3000 + b'"]'
-    assert (rows[-1]["first"], rows[-1]["values"]) == (2, b"[[1]]")
+    said = [row.partition(b"\n") for row in rows]
+    assert [json.loads(head) for head, _, _ in said] == [*(["a", 1, piece, 4] for piece in range(4)), ["late", 2, 0, 1]]
+    assert b"".join(part for _, _, part in said[:4]) == b'["' + b"y" * 3000 + b'"]'
+    assert said[-1][2] == b"[[1]]"
     file.close(report(3), {})
 
 

@@ -17,9 +17,11 @@ from bluesky_streamdet.core.metadata import UNITS
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files import appending, layouts, places
 from bluesky_streamdet.streaming.files.inspect import inspect
+from bluesky_streamdet.streaming.files.journal import append_journal, journal_of
 from bluesky_streamdet.streaming.files.layouts import Layouts
 from bluesky_streamdet.streaming.files.reader import open_to_read, read_frames
 from bluesky_streamdet.streaming.header import read_header
+from bluesky_streamdet.streaming.status import LedgerReport
 from tests.unit.streaming.elsewhere import Elsewhere
 from tests.unit.streaming.files.laid_out import SHIPPED, STARTED, opened, report, shipped, write
 from tests.unit.streaming.frames import NOON, frame, pictures
@@ -197,7 +199,8 @@ def test_spectra_have_their_scalars(path: Path, name: str) -> None:
 def test_what_the_header_says_is_found_again(path: Path, name: str) -> None:
     mask = np.zeros((4, 6), "u4")
     mask[1, 2] = 1
-    metadata = dict.fromkeys(UNITS, 1.5) | {"pixel_mask": mask, "odd/key": "kept", "sequence_number": 99, "outcome": "x"}
+    odd = {"odd/key": "kept", "sequence_number": 99, "outcome": "x"}
+    metadata = dict.fromkeys(UNITS, 1.5) | {"pixel_mask": mask, **odd}
     write(path, shipped(name), [frame(0)], metadata=metadata)
 
     found = read_header(path)
@@ -260,7 +263,8 @@ def test_the_handlers_of_areadetector_read_its_layout(path: Path) -> None:
     for number in range(4):
         picture = frames(point_number=number).compute(scheduler="synchronous")
         assert np.array_equal(picture[0], pictures([number])[0])
-        assert float(np.ravel(times(point_number=number))[0]) == pytest.approx((NOON + number) / 1e9 - 631152000, abs=1e-6)
+        seconds = (NOON + number) / 1e9 - 631152000
+        assert float(np.ravel(times(point_number=number))[0]) == pytest.approx(seconds, abs=1e-6)
     frames.close()
     times.close()
 
@@ -293,9 +297,69 @@ def test_a_file_keeps_its_layout(path: Path) -> None:
         appending.look_beside(path, "eiger", "white", "maxiv")
 
 
+RECORD = [("series", "S80"), ("started_at", "S40"), ("ended_at", "S40"), ("first_row", "i8"), ("frames", "i8")]
+RECORD += [("outcome", "S20"), ("reason", "S2000"), ("ledger", "S8000")]
+
+
+def test_a_file_of_an_older_version_is_read(path: Path) -> None:
+    """It does not say where things are, and has its accounts as records."""
+    write(path, shipped("nexus"), [frame(0), frame(1), frame(2)], metadata={"distance": 2.0})
+    with h5py.File(path, "r+") as content:
+        account = content[places.read(content).account]
+        del content.attrs["frames"], account["places"], account["layout"], account["series"]
+        earlier = (
+            "before",
+            STARTED.isoformat(),
+            "",
+            0,
+            2,
+            "complete",
+            "said",
+            LedgerReport(written=2).model_dump_json(),
+        )
+        text = tuple(one.encode() if isinstance(one, str) else one for one in earlier)
+        account["series"] = np.array([text], RECORD)
+
+    said = inspect(path)
+    assert [(one.series, one.frames, one.ledger.written, one.ended_at) for one in said.earlier] == [
+        ("before", 2, 2, None)
+    ]
+    assert (said.detector, said.layout, said.readable, said.first_row) == ("eiger", "nexus", 3, 2)
+    assert said.columns["sequence_number"] == "/entry/instrument/eiger/sequence_number"
+    assert read_header(path).said["distance"] == 2.0
+    assert np.array_equal(read_frames(path), pictures(range(3)))
+    for refused in (
+        lambda: appending.look(path, "eiger", "s1", 1),
+        lambda: appending.look_beside(path, "eiger", "dark"),
+    ):
+        with pytest.raises(FileTaken, match="an older version wrote it"):
+            refused()
+
+
+def test_the_first_dataset_stays_the_default_plot(path: Path) -> None:
+    write(path, shipped("nexus"), [frame(0)])
+    write(path, shipped("nexus"), [frame(1)], "s1", add=True, dataset="dark")
+    with h5py.File(path) as content:
+        assert content.attrs["default"] == "entry"
+        assert content["/dark"].attrs["NX_class"] == "NXentry"
+        assert content["/dark/data"].attrs["signal"] == "data"
+        assert np.array_equal(content["/dark/instrument/eiger/data"][()], pictures([1]))
+
+
+def test_what_the_series_before_left_beside_the_file_is_its_own(path: Path) -> None:
+    write(path, shipped("exchange"), [frame(0)])
+    append_journal(path, {"left": 1})
+    write(path, shipped("exchange"), [frame(1)], "s1", add=True, dataset="dark", late={"own": 2})
+    with h5py.File(path) as content:
+        for dataset, wanted in (("data", {"left": 1}), ("dark", {"own": 2})):
+            kept = content[places.read(content, dataset).collected]
+            assert {name: one[()] for name, one in kept.items()} == wanted
+    assert not journal_of(path).exists()
+
+
 def test_a_dataset_that_is_not_there_can_not_go_on(path: Path) -> None:
     write(path, shipped("exchange"), [frame(0)])
-    with pytest.raises(FileTaken, match="it has no dataset 'dark'. Ask to add it"):
+    with pytest.raises(FileTaken, match=r"it has no dataset 'dark'\. Ask to add it"):
         appending.look(path, "eiger", "s1", 1, "dark")
     with pytest.raises(KeyError, match="no dataset 'dark', but data"):
         read_frames(path, "dark")

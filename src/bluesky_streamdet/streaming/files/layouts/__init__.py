@@ -16,6 +16,10 @@ from bluesky_streamdet.streaming.files.layoutchecks import complaints
 from bluesky_streamdet.streaming.wording import in_words
 
 FOLDER = Path(__file__).parent
+KEY = "[key]"
+"""How pydantic says that the name is wrong, and not what is behind it."""
+BRACE = "got '{'"
+"""How YAML complains of a brace that it takes for the beginning of something."""
 LARGEST = 256 << 10
 """Bytes of a layout, as each file of frames has its own inside."""
 
@@ -34,17 +38,29 @@ def shipped() -> dict[str, Path]:
 
 def load(path: Path) -> Layout:
     """A layout from a file. Raises `ConfigError`, which names the line of each thing that is wrong."""
-    document = yamlfile.read(path, "layout")
+    document = _read(path)
     if path.stat().st_size > LARGEST:
         raise ConfigError(f"The layout {path} is longer than {LARGEST >> 10} KiB.")
     try:
         layout = Layout.model_validate(document.values)
     except ValidationError as error:
-        raise ConfigError(in_words(error.errors(include_url=False), Layout, document.place)) from error
+        wrong = [{**one, "loc": tuple(step for step in one["loc"] if step != KEY)} for one in error.errors()]
+        raise ConfigError(in_words(wrong, Layout, document.place)) from error
     wrong = [f"{document.place(where)}: {'.'.join(where)}: {what}." for where, what in complaints(layout)]
     if wrong:
         raise ConfigError("\n".join(wrong))
     return layout
+
+
+def _read(path: Path) -> yamlfile.Document:
+    try:
+        document = yamlfile.read(path, "layout")
+    except ConfigError as error:
+        hint = "Between { and }, what has braces itself needs quotes." if BRACE in error.message else error.hint
+        raise ConfigError(error.message, hint) from error
+    if not isinstance(document.values, dict):
+        raise ConfigError(f"{path} is no layout.", "`streamdet config layouts nexus` prints one to start from.")
+    return document
 
 
 class Layouts:
