@@ -24,6 +24,8 @@ COLUMN_CHUNK = 4096
 COLUMNS = {"sequence_number": "<u8", "receive_time": "<i8"}
 """Numbers of each frame that the file holds beside it, with their types; receive_time is in ns since 1970."""
 COLUMN_UNITS = {"receive_time": "ns"}
+SECOND_AXIS, THIRD_AXIS = ":,0", ":,:,0"
+"""What readers take of a dataset where each number has an axis of its own."""
 
 Document = dict[str, Any]
 Named = tuple[str, Document]
@@ -36,7 +38,7 @@ class Column:
     """Numbers that each frame has beside it: the dataset (frames, *shape), or as the frames themselves have it where
     events have several, (events, frames, *shape). dims: names of the axes of shape, if they have any.
 
-    unit: empty for what has none.
+    unit: empty for what has none. second_axis: whether one number a frame is (frames, 1) in the dataset.
     """
 
     dataset: str
@@ -44,6 +46,7 @@ class Column:
     shape: tuple[int, ...] = ()
     unit: str = ""
     dims: tuple[str, ...] = ()
+    second_axis: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,10 @@ class StreamDocuments:
         for column, one in layout.columns.items():
             frames = layout.frames_per_event
             chunk = [max(1, COLUMN_CHUNK // frames), *_column_shape(one, frames)]
-            self._resources.append(_stream_resource(uri, f"{name}{separator}{column}", one.dataset, chunk))
+            resource = _stream_resource(uri, f"{name}{separator}{column}", one.dataset, chunk)
+            if one.second_axis:
+                resource["parameters"]["slice"] = SECOND_AXIS if frames == 1 else THIRD_AXIS
+            self._resources.append(resource)
         self._introduced = False
         self._last: list[Named] = []
 

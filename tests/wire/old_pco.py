@@ -29,9 +29,13 @@ class Camera:
         self.address = self.sender.address
         self._stream = Stream("array-1.0")
 
-    def send(self, numbers: Sequence[int]) -> None:
+    def send(self, numbers: Sequence[int], **way: Any) -> None:
         for number in numbers:
-            self.sender.send(self._stream.frame(number), 20.0)
+            self.sender.send(self._stream.frame(number, **way), 20.0)
+
+    def offer(self, number: int, seconds: float) -> bool:
+        """Send a frame, if anybody has room for it within so long."""
+        return self.sender.offer(self._stream.frame(number), seconds)
 
     def expose(self, frames: int) -> None:
         """One exposure: frames that are counted from `FIRST` on."""

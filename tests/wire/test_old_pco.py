@@ -159,17 +159,16 @@ def test_a_series_without_a_number_goes_on_until_it_is_stopped(pco: Station) -> 
 
 def test_a_stop_ends_a_series_though_the_camera_goes_on(pco: Station) -> None:
     client = pco.client
-    sent: list[int] = []
+    sent = 0
     client.started("goes_on.h5", n_frames="0")
     stopping = Thread(target=client.ask, args=("/stop",))
 
     def expose() -> None:
-        """One frame, if anybody is there to take it, and a rest that is shorter than any that a stop would wait for."""
-        if pco.camera.sender.has_peer(0.005):
-            sent.append(len(sent))
-            pco.camera.send(sent[-1:])
+        """One frame, if anybody has room for it, and no rest that a stop could wait for."""
+        nonlocal sent
+        sent += pco.camera.offer(sent, 0.005)
 
-    until(lambda: len(sent) > 20, expose, "frames")
+    until(lambda: sent > 20, expose, "frames")
     stopping.start()
     until(lambda: not stopping.is_alive(), expose, "the answer to the stop")
     stopping.join()
@@ -212,6 +211,17 @@ def test_lost_frames_are_counted(pco: Station) -> None:
     client.ask("/stop")
     summary = client.wait()
     assert (summary["n_written_frames"], summary["n_lost_frames"]) == ("7", "3")
+
+
+def test_a_frame_that_the_file_can_not_take_is_an_error(pco: Station) -> None:
+    client = pco.client
+    client.started("shape.h5", n_frames="5")
+    pco.camera.expose(4)
+    pco.camera.send([FIRST + 4], shape=(6, 6))
+    summary = client.wait("error")
+    assert (summary["n_written_frames"], summary["status"]) == ("4", "error")
+    until(lambda: client.http.get("/error").status_code == 200, lambda: None, "the error")
+    assert "of another shape" in client.get("/error")["error"]
 
 
 def test_between_series_frames_wait_at_the_camera_or_go_to_whom_they_like(pco: Station) -> None:

@@ -278,7 +278,7 @@ def test_reset(writer: RemoteWriter) -> None:
     writer.configure("reset.h5")
     writer.start()
     first = writer.series
-    writer.reset()
+    assert writer.reset() is WriterStatus.CONFIGURED
 
     assert writer.series is None
     assert (writer.is_running(), writer.get_status()) == (False, "configured")
@@ -622,13 +622,15 @@ if pco.is_running():
 pco.flush_cam_stream(timeout=50, verbose=True)
 configuration = pco.configure(n_frames=4, verbose=True)
 assert pco.validate_configuration() and int(configuration["n_frames"]) == 4
+assert configuration == pco.get_configuration() and "dataset_name" in [key for key in configuration]
 pco.start(wait=True, timeout=10, verbose=True)
 trigger()
 pco.wait_nframes(4, inactivity_timeout=10, verbose=True)
 pco.wait(verbose=True)
 statistics = pco.get_statistics_last_run(verbose=True)
 assert statistics["status"] == "finished" and statistics["success"], statistics
-assert statistics["n_lost_frames"] == 0 and statistics["n_written_frames"] == 4
+assert statistics.get("n_lost_frames") == 0 and statistics["n_written_frames"] == 4
+assert pco.get_status() in ["finished", "stopping"] and pco.get_status_last_run() == "finished"
 pco.close()
 """
 

@@ -152,6 +152,16 @@ def test_a_file_that_is_gone_is_an_error_and_no_zeros(rigs: Rigs) -> None:
     assert np.array_equal(read_frames(path), pictures(range(12)))
 
 
+def test_another_file_of_the_series_in_its_place_shows(rigs: Rigs) -> None:
+    report = run(rigs(), range(12))
+    folder = Path(str(report.file)).parent
+    shutil.copy(folder / "scan_001.h5", folder / "scan_002.h5")
+
+    said = inspect(folder / "scan.h5")
+    assert not said.complete
+    assert "scan_002.h5 has other frames than it had, from 0 to 4" in said.verdict
+
+
 def test_a_file_of_another_series_in_its_place_shows(rigs: Rigs) -> None:
     rig = rigs()
     report = run(rig, range(12))
@@ -184,10 +194,28 @@ def test_files_of_an_earlier_run_are_left_alone_unless_asked(rigs: Rigs) -> None
     assert balanced(report.ledger)
 
 
+def test_what_does_not_go_into_the_next_file_is_spilled(rigs: Rigs, tmp_path: Path) -> None:
+    rig = rigs(files={"spill": tmp_path / "spill"})
+    rig.directory.mkdir()
+    (rig.directory / "scan_002.h5").write_text("mine")
+    report = run(rig, range(12))
+
+    assert report.spill is not None
+    assert numbers_of(report) == list(range(EACH))
+    assert np.array_equal(read_frames(report.spill), pictures(range(EACH, 12)))
+    assert balanced(report.ledger)
+    assert (rig.directory / "scan_002.h5").read_text() == "mine"
+
+
 def test_files_are_replaced_when_asked_and_old_ones_are_not_taken_up(rigs: Rigs) -> None:
     rig = rigs()
     run(rig, range(23))
-    report = run(rig, range(50, 58), replace=True)
+    rig.pipeline.arm(ArmRequest(name="scan", frames_per_file=EACH, replace=True))
+    stream = Stream()
+    rig.send([stream.start(), stream.frame(50)])
+    rig.settle(1)
+    assert not (rig.directory / "scan.h5").exists()
+    report = rig.run([*(stream.frame(number) for number in range(51, 58)), stream.end()])
 
     assert holds(report, range(50, 58))
     assert [one.name for one in parts_of(report)] == ["scan_001.h5", "scan_002.h5"]

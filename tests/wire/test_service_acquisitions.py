@@ -18,7 +18,7 @@ from bluesky_streamdet.service.acquisitions import AcquisitionSupervisor
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest, Stop
-from bluesky_streamdet.streaming.status import SeriesReport, Status
+from bluesky_streamdet.streaming.status import SeriesReport
 from tests.wire.service_parts import Detector, config_for, process_ended, until
 
 pytestmark = pytest.mark.wire
@@ -48,13 +48,12 @@ async def start(detector: Detector, tmp_path: Path) -> AsyncIterator[Start]:
         await supervisor.close()
 
 
-def at_rest(supervisor: AcquisitionSupervisor) -> Callable[[Status], bool]:
-    return lambda _: supervisor.process is None
-
-
-async def finished(supervisor: AcquisitionSupervisor) -> SeriesReport:
-    """The account of the last series, when its process has ended."""
-    status = await until(supervisor.board, at_rest(supervisor))
+async def finished(supervisor: AcquisitionSupervisor, id: str) -> SeriesReport:
+    """The account of series `id`, when it has been closed and its process has ended."""
+    status = await until(
+        supervisor.board,
+        lambda status: status.last_series is not None and status.last_series.id == id and supervisor.process is None,
+    )
     assert status.last_series is not None
     return status.last_series
 
@@ -68,7 +67,7 @@ async def test_a_process_for_each_series(start: Start, detector: Detector) -> No
         await control.arm(ArmRequest(id=id))
         processes.append(supervisor.process)
         detector.series(5)
-        report = await finished(supervisor)
+        report = await finished(supervisor, id)
         assert (report.id, report.outcome, report.ledger.written) == (id, Outcome.COMPLETE, 5)
         assert len(read_frames(str(report.file))) == 5
         assert process_ended(processes[-1])
@@ -77,13 +76,15 @@ async def test_a_process_for_each_series(start: Start, detector: Detector) -> No
 
 
 async def test_a_series_that_nobody_armed_is_not_taken(start: Start, detector: Detector) -> None:
-    """Not even when it comes at once behind one that somebody did arm, while the process is still there."""
+    """Not even when it comes at once behind one that somebody did arm, and is taken together with it."""
     supervisor = await start()
     await Control(supervisor).arm(ArmRequest(id="armed"))
+    os.kill(supervisor.process, signal.SIGSTOP)
     detector.series(2)
     detector.series(3)
+    os.kill(supervisor.process, signal.SIGCONT)
 
-    assert (await finished(supervisor)).ledger.written == 2
+    assert (await finished(supervisor, "armed")).ledger.written == 2
     assert [one.id for one in supervisor.series.newest_first()] == ["armed"]
 
 
@@ -96,7 +97,7 @@ async def test_one_that_is_killed_is_told_with_its_reason(start: Start, detector
     await until(supervisor.board, lambda status: status.series is not None and status.series.ledger.written == 7)
     os.kill(supervisor.process, signal.SIGKILL)
 
-    report = await finished(supervisor)
+    report = await finished(supervisor, "one")
     status = await until(supervisor.board, lambda status: status.error is not None)
     assert (report.outcome, report.ledger.written, len(read_frames(str(report.file)))) == (Outcome.INTERRUPTED, 7, 7)
     assert report.reason.startswith("the data plane was killed by signal 9 (SIGKILL)")
@@ -108,15 +109,15 @@ async def test_one_that_is_killed_is_told_with_its_reason(start: Start, detector
     await control.arm(ArmRequest(id="two"))
     assert supervisor.board.status.error is None
     detector.series(3)
-    assert (await finished(supervisor)).outcome is Outcome.COMPLETE
+    assert (await finished(supervisor, "two")).outcome is Outcome.COMPLETE
 
 
 async def test_an_arm_that_is_refused_leaves_no_process(start: Start, detector: Detector) -> None:
     supervisor = await start()
     control = Control(supervisor)
-    await control.arm(ArmRequest(name="once"))
+    await control.arm(ArmRequest(id="one", name="once"))
     detector.series(1)
-    await finished(supervisor)
+    await finished(supervisor, "one")
 
     with pytest.raises(FileTaken):
         await control.arm(ArmRequest(name="once"))
@@ -146,7 +147,7 @@ async def test_arming_again_at_once_awaits_the_end_of_the_process_before(start: 
     await control.arm(ArmRequest(id="two"))
     detector.series(2)
 
-    assert (await finished(supervisor)).id == "two"
+    assert (await finished(supervisor, "two")).ledger.written == 2
 
 
 async def test_settings_are_for_the_next_process(start: Start) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.dataplane import DataPlaneDied, NotRunning
 from bluesky_streamdet.service.predecessor import PidFile
+from bluesky_streamdet.service.records import OnDisk
+from bluesky_streamdet.service.serieslog import describe
 from bluesky_streamdet.service.supervisor import Supervisor
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest, GetFrame, Stop
 from bluesky_streamdet.streaming.status import Status
-from tests.wire.service_parts import Detector, config_for, until
+from tests.wire.service_parts import TIMEOUT, Detector, config_for, until
 
 pytestmark = pytest.mark.wire
 
@@ -157,6 +160,32 @@ async def test_abort_ends_a_data_plane_that_hangs(start: Start, detector: Detect
     assert (final.outcome, final.ledger.written) == (Outcome.INTERRUPTED, 3)
     assert final.reason == "aborted by request; the data plane did not answer and was killed"
     await until(supervisor.board, idle)
+
+
+async def test_abort_awaits_what_is_said_of_the_file(detector: Detector, tmp_path: Path) -> None:
+    """Also where that takes so long that the status is told meanwhile."""
+    looked = threading.Event()
+
+    def slowly(path: Path) -> OnDisk:
+        assert looked.wait(TIMEOUT)
+        return describe(path)
+
+    supervisor = Supervisor(config_for(detector, tmp_path, watch={"answer": 0.2}), describe=slowly, backoff=(0.0,))
+    await supervisor.start()
+    try:
+        detector.start()
+        detector.frames(range(3))
+        series = (await until(supervisor.board, running(3))).series
+        assert series is not None
+        os.kill(data_plane_of(supervisor), signal.SIGSTOP)
+        aborting = asyncio.create_task(Control(supervisor).abort(series.id))
+        await until(supervisor.board, lambda status: status.state == "error" and "SIGKILL" in str(status.error))
+        assert not (await asyncio.wait([aborting], timeout=0.01))[0]
+        looked.set()
+        assert (await aborting).outcome is Outcome.INTERRUPTED
+    finally:
+        looked.set()
+        await supervisor.close()
 
 
 async def test_a_data_plane_that_hangs_without_a_series_is_started_anew(start: Start) -> None:

@@ -112,6 +112,10 @@ class FrameRange:
             rows = read_frames(path, dataset, self.start, self.stop)
         except (OSError, KeyError):
             return None
+        # One number a frame may have an axis of its own in the file.
+        described = self.described.get("data_keys", NOBODY).get(key, NOBODY).get("shape")
+        if described is not None and rows.shape[1:] == (*described, 1):
+            rows = rows[..., 0]
         return rows if len(rows) == self.rows else None
 
 

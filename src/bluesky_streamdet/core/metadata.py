@@ -39,3 +39,18 @@ UNITS: dict[str, str] = {
     "pixel_mask": "",
 }
 """Unit of each quantity; an empty one for what has none."""
+
+AXES = ("chi", "kappa", "omega", "phi", "two_theta")
+OTHER_UNITS: dict[str, str] = {
+    **{f"{axis}_{what}": "degree" for axis in AXES for what in ("start", "increment")},
+    "detector_translation": "m",
+    "exptime": "s",
+    "frame_count_time": "s",
+    "frame_period": "s",
+}
+"""Units of what detectors say besides, under names of their own."""
+
+
+def unit_of(name: str) -> str:
+    """The unit of what a header calls so; empty where it has none, or nobody knows."""
+    return UNITS.get(name) or OTHER_UNITS.get(name, "")

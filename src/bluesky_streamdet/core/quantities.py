@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-TYPES = ("bool", "text", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float32", "float64")  # fmt: skip
+_WHOLE = tuple(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))
+TYPES = ("bool", "text", *_WHOLE, "float32", "float64")
 """Names of the types that values of a file may have."""
 KEYS = frozenset(("value", "units", "dtype"))
 TRUTHS = {"true": True, "false": False}
@@ -64,16 +65,7 @@ def converted(value: Any, dtype: Any) -> Any:
         raise ValueError(f"no type is called {dtype!r:.40}; there are {', '.join(TYPES)}")
     if dtype == "text":
         return _as_text(value)
-    if isinstance(value, str):
-        value = _number_in(value, dtype)
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError("the lists in it are not all of the same length") from None
-    if array.size > MOST_VALUES:
-        raise ValueError(f"it has {array.size} values; {MOST_VALUES} are the most")
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{value!r:.60} is no {dtype}")
+    array = _numbers(_number_in(value, dtype) if isinstance(value, str) else value, dtype)
     if dtype == "bool":
         _refuse(array, ~np.isin(array, (0, 1)), dtype)
     elif array.dtype.kind == "b" and array.size:
@@ -82,14 +74,30 @@ def converted(value: Any, dtype: Any) -> Any:
         with np.errstate(over="ignore"):
             _refuse(array, np.isinf(array.astype(dtype)) & np.isfinite(array), dtype)
     else:
-        limits = np.iinfo(dtype)
-        fits = (array >= limits.min) & (array <= limits.max)
-        if array.dtype.kind == "f":
-            # The largest integer is none of the floats, which compare as if it were the one above it.
-            fits &= (array < 2.0 ** int(limits.max).bit_length()) & (array == np.trunc(array))
-        _refuse(array, ~fits, dtype, f" (from {limits.min} to {limits.max})")
+        _refuse_no_integers(array, dtype)
     result = array.astype(dtype)
     return result if result.ndim else result[()]
+
+
+def _numbers(value: Any, dtype: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError("the lists in it are not all of the same length") from None
+    if array.size > MOST_VALUES:
+        raise ValueError(f"it has {array.size} values; {MOST_VALUES} are the most")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{value!r:.60} is no {dtype}")
+    return array
+
+
+def _refuse_no_integers(array: NDArray[Any], dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    fits = (array >= limits.min) & (array <= limits.max)
+    if array.dtype.kind == "f":
+        # The largest integer is none of the floats, which compare as if it were the one above it.
+        fits &= (array < 2.0 ** int(limits.max).bit_length()) & (array == np.trunc(array))
+    _refuse(array, ~fits, dtype, f" (from {limits.min} to {limits.max})")
 
 
 def _refuse(array: NDArray[Any], bad: Any, dtype: str, more: str = "") -> None:

@@ -135,7 +135,8 @@ def layout_of(report: SeriesReport, data: DatasetReport, frames_per_event: int, 
     for name in setup.columns:
         one = said.get(name)
         if one is not None:
-            columns[name] = Column(one.dataset, one.dtype, one.shape, one.unit)
+            alone = one.shape == (1,)
+            columns[name] = Column(one.dataset, one.dtype, () if alone else one.shape, one.unit, second_axis=alone)
         else:
             columns[name] = Column(f"{group}/{name}", COLUMNS[name], unit=COLUMN_UNITS.get(name, ""))
     for one in data.scalars:

@@ -34,7 +34,8 @@ class Web:
 
     async def ended(self) -> None:
         """Once it has answered and its port is free."""
-        await self._serving
+        # Who gives up waiting must not break off what is being answered.
+        await asyncio.shield(self._serving)
 
 
 class _Server(uvicorn.Server):

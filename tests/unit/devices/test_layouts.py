@@ -34,8 +34,9 @@ def test_what_documents_promise_is_in_the_file(tmp_path: Path, name: str) -> Non
         assert np.array_equal(content[layout.dataset][()], pictures(range(3)))
         for column in layout.columns.values():
             found = content[column.dataset]
-            assert (found.shape, found.dtype.str) == ((3, *column.shape), column.dtype)
-            assert column_key(column, "")["shape"] == list(found.shape[1:])
+            own = (1,) if column.second_axis else ()
+            assert (found.shape, found.dtype.str) == ((3, *column.shape, *own), column.dtype)
+            assert column_key(column, "")["shape"] == []
         assert content[layout.columns["sequence_number"].dataset][()].ravel().tolist() == [0, 1, 2]
 
 
@@ -48,6 +49,7 @@ def test_what_is_expected_is_what_comes(tmp_path: Path, name: str) -> None:
     armed = SeriesReport(id="s0", detector="eiger", layout=name, columns=file.columns)
     told = armed.model_copy(update={"data": file.data})
     assert file.data is not None
+    assert all(one.second_axis is (name == "exchange") for one in layout_of(told, file.data, 1, setup).columns.values())
     before, after = expected_layout(armed, None, 1, setup), layout_of(told, file.data, 1, setup)
     assert before.same_frames(after)
     assert data_keys(before, "det", "") == data_keys(after, "det", "")

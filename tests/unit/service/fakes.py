@@ -30,6 +30,7 @@ class FakeSupervisor:
         self.late = LateParameters(directory, "eiger", self.series.report, timeout=5)
         self.ready = True
         self.restarts = 0
+        self.process: int | None = None
         self.asked: list[Command] = []
         self.refusal: StreamdetError | None = None
         self.pixels: np.ndarray | None = None

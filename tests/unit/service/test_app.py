@@ -147,12 +147,58 @@ async def test_parameters(client: httpx.AsyncClient, supervisor: FakeSupervisor)
     assert supervisor.asked == [SetParameters(series="one", parameters={"a": 1})]
 
 
+TYPED = {"slit": {"value": 0.25, "units": "mm", "dtype": "float32"}, "points": {"value": [1, 2], "dtype": "uint8"}}
+
+
+async def test_parameters_may_have_a_type_and_a_unit(client: httpx.AsyncClient, supervisor: FakeSupervisor) -> None:
+    assert (await client.post(SERIES, json={"id": "one", "metadata": TYPED})).status_code == 201
+    assert (await client.patch(f"{SERIES}/one/parameters", json=TYPED)).status_code == 200
+    assert supervisor.asked[-1] == SetParameters(series="one", parameters=TYPED)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"value": "open", "dtype": "float32"}, "slit: 'open' is no float32"),
+        ({"value": 300, "dtype": "uint8"}, "slit: 300 is no uint8 (from 0 to 255)"),
+        ({"value": [[1], [2, 3]], "dtype": "int8"}, "slit: the lists in it are not all of the same length"),
+        ({"value": 1, "dtype": "double"}, "slit: no type is called 'double'; there are bool, text"),
+        ({"value": 1, "units": 5}, "slit: units are a text"),
+    ],
+)
+async def test_a_parameter_that_is_not_of_its_type_is_refused(
+    client: httpx.AsyncClient, supervisor: FakeSupervisor, value: object, said: str
+) -> None:
+    refused = await client.post(SERIES, json={"id": "one", "metadata": {"good": 1, "slit": value}})
+    assert await problem(refused) == (422, "invalid_request")
+    assert said in refused.json()["error"]["message"]
+    assert supervisor.asked == []
+
+    await client.post(SERIES, json={"id": "one"})
+    asked = list(supervisor.asked)
+    refused = await client.patch(f"{SERIES}/one/parameters", json={"good": 1, "inner": {"slit": value}})
+    assert await problem(refused) == (422, "invalid_request")
+    assert said in refused.json()["error"]["message"]
+    assert supervisor.asked == asked
+
+
 async def test_parameters_after_the_end(client: httpx.AsyncClient, supervisor: FakeSupervisor) -> None:
     supervisor.become(State.RUNNING, running())
     supervisor.end(Outcome.COMPLETE)
 
     answer = await client.patch(f"{SERIES}/one/parameters", json={"a": 1})
     assert await problem(answer) == (409, "refused")
+    assert answer.json()["error"]["message"] == "The file /data/one.h5 of series one is not there any more."
+
+
+async def test_parameters_for_a_series_that_ends_meanwhile(
+    client: httpx.AsyncClient, supervisor: FakeSupervisor
+) -> None:
+    """They are for the closed file then, and never for the series that has begun since."""
+    supervisor.become(State.RUNNING, running())
+    supervisor.refusal = errors.NoSuchSeries("series 'one' is not armed or running")
+
+    answer = await client.patch(f"{SERIES}/one/parameters", json={"a": 1})
     assert answer.json()["error"]["message"] == "The file /data/one.h5 of series one is not there any more."
 
 

@@ -68,6 +68,14 @@ def test_every_quantity_has_its_unit(path: Path) -> None:
         assert found[place] == unit
 
 
+def test_what_a_detector_says_besides_has_its_unit_too(path: Path) -> None:
+    with written(path, {"omega_start": 1.5, "exptime": 0.1, "ntrigger": 3}) as file:
+        found = {
+            name: file[f"{COLLECTION}/{name}"].attrs.get("units") for name in ("omega_start", "exptime", "ntrigger")
+        }
+    assert found == {"omega_start": "degree", "exptime": "s", "ntrigger": None}
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -182,6 +190,25 @@ def test_what_came_with_the_request_is_there_before_the_end(path: Path) -> None:
     with h5py.File(path, "r", libver="latest", swmr=True, locking=False) as read:
         assert read[f"{COLLECTION}/parameters/sample"].asstr()[()] == "LaB6"
     file.close(SeriesReport(id="s1", detector="eiger"), {})
+
+
+def test_a_value_with_a_type_and_a_unit_is_of_that_type(path: Path) -> None:
+    slit = {"value": 0.25, "units": "mm", "dtype": "float32"}
+    late = {"b": {"value": "7", "dtype": "uint8"}, "c": {"value": [1, 2], "units": "s"}, "d": {"value": 1, "other": 2}}
+    with written(path, {"gap": slit}, {"a": slit, "in": {"deep": slit}, "b": 1.5}, late) as file:
+        for name in ("gap", "parameters/a", "parameters/in/deep"):
+            dataset = file[f"{COLLECTION}/{name}"]
+            assert (dataset.dtype, dataset[()], dataset.attrs["units"]) == (np.float32, 0.25, "mm")
+        group = file[f"{COLLECTION}/parameters"]
+        assert (group["b"].dtype, group["b"][()], dict(group["b"].attrs)) == (np.uint8, 7, {})
+        assert (group["c"][()].tolist(), group["c"].attrs["units"]) == ([1, 2], "s")
+        assert (group["d/value"][()], group["d/other"][()]) == (1, 2)
+
+
+def test_a_header_that_claims_a_type_it_is_not_of_is_kept_as_it_came(path: Path) -> None:
+    with written(path, {"gap": {"value": "wide", "dtype": "float32"}}) as file:
+        group = file[f"{COLLECTION}/gap"]
+        assert (group["value"].asstr()[()], group["dtype"].asstr()[()]) == ("wide", "float32")
 
 
 def test_late_parameters_replace_earlier_ones(path: Path) -> None:

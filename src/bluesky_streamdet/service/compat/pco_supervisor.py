@@ -158,14 +158,19 @@ class PcoSupervisor:
 
     async def _follow(self) -> None:
         """Have the writer's port and the source follow a series that has begun or ended."""
-        series = self._board.status.series
+        status = self._board.status
+        series = status.series
         if series is not None and self._followed != series.id:
             self._begin_writer_if_it_can()
             await self._control.pause(False)
             self.account.refused = False
             self._followed = series.id
-        elif series is None and self._followed is not None:
-            self._judge()
+        elif series is not None:
+            self._complain_of(series.reason)
+        elif self._followed is not None:
+            last = status.last_series
+            if last is not None and last.id == self._followed:
+                self._complain_of(why_failed(last))
             try:
                 await self._control.pause(True)
             finally:
@@ -182,9 +187,9 @@ class PcoSupervisor:
             self.journal.complain(str(error))
             log.warning("the old writer's interface can't be had: %s", error)
 
-    def _judge(self) -> None:
-        last = self._board.status.last_series
-        if last is not None and last.id == self._followed and (failure := why_failed(last)):
+    def _complain_of(self, failure: str) -> None:
+        """Say that a series does not get its frames into its file, once."""
+        if failure and failure != (self.journal.error or {}).get("error"):
             self.journal.complain(failure)
 
     def _listen(self) -> socket.socket:
@@ -211,10 +216,10 @@ class PcoSupervisor:
                     await self._control.pause(True)
 
     async def _end_writer(self) -> None:
-        web, self._web = self._web, None
-        if web is not None:
-            web.end()
-            await web.ended()
+        if self._web is not None:
+            self._web.end()
+            await self._web.ended()
+            self._web = None
 
 
 def router(control: Control, board: StatusBoard) -> APIRouter:

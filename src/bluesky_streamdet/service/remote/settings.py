@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Self
 
@@ -20,18 +21,21 @@ LONGEST_PATH = 1000
 """Characters of a path, as in `ArmRequest`."""
 
 
-class ByName(BaseModel):
-    """Values by name; by index too, as scripts for the client of the old writer have them."""
+class ByName(BaseModel, Mapping[str, Any]):
+    """Values by name; a mapping too, as scripts for the client of the old writer have them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def keys(self) -> list[str]:
-        return list(type(self).model_fields)
 
     def __getitem__(self, name: str) -> Any:
         if name not in type(self).model_fields:
             raise KeyError(name)
         return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]  # pydantic's gives pairs
+        return iter(type(self).model_fields)
+
+    def __len__(self) -> int:
+        return len(type(self).model_fields)
 
 
 def checked_file(value: Any) -> str:

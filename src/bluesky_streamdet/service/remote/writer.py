@@ -197,12 +197,13 @@ class RemoteWriter(Readings):
         report = self.client.abort(report.id)
         return self._statistics(self.client.status(), report)
 
-    def reset(self) -> None:
+    def reset(self) -> WriterStatus:
         """Kill what runs, throw away what the camera still holds, and forget the series that this client started."""
         self.kill()
         self.flush_cam_stream(1000)
         self.series, self._started_with, self._configured_since = None, None, False
         self._asked.clear()
+        return self.get_status()
 
     def wait(
         self, verbose: bool = False, *, timeout: float | None = None, inactivity_timeout: float | None = PATIENCE

@@ -52,8 +52,8 @@ class Access:
         mode, folder_mode = (None if one is None else int(one, 8) for one in (config.mode, config.folder_mode))
         return cls(config.swmr, config.locking, Ownership(user, group, mode, folder_mode))
 
-    def create(self, path: Path, *, replace: bool = False) -> Writable:
-        """A new, empty file. replace: a file that is there goes, unless somebody is writing it.
+    def create(self, path: Path, *, replace: bool = False, content: bytes | None = None) -> Writable:
+        """A new file; empty without `content`. replace: a file that is there goes, unless somebody is writing it.
 
         Raises `FileExistsError`, `FileTaken` or what h5py raises; then there is none.
         """
@@ -62,10 +62,15 @@ class Access:
             with Hold(path):
                 # Who still reads the old one goes on reading that.
                 path.unlink()
-        library = LIBRARY if swmr else WITHOUT_SWMR
         writable = None
         try:
-            file = self._locked(path, lambda locking: h5py.File(path, "x", libver=library, locking=locking))
+            if content is None:
+                library = self.library(path)
+                file = self._locked(path, lambda locking: h5py.File(path, "x", libver=library, locking=locking))
+            else:
+                with open(path, "xb") as new:
+                    new.write(content)
+                file = self._locked(path, lambda locking: _opened(path, swmr, locking))
             writable = Writable(file, path, swmr)
             self.ownership.take(path, self.ownership.mode)
         except (FileExistsError, FileTaken):
@@ -90,6 +95,10 @@ class Access:
         except BaseException:
             hold.release()
             raise
+
+    def library(self, path: Path) -> tuple[str, str]:
+        """The versions of HDF5 for which a new file there is made."""
+        return LIBRARY if self._by_swmr(path) else WITHOUT_SWMR
 
     def _by_swmr(self, path: Path) -> bool:
         return self.swmr == "on" or (self.swmr == "auto" and file_system(path.parent) not in NETWORK)

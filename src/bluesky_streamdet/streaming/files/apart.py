@@ -8,6 +8,7 @@ When the file is closed, they go into columns; see `merging`.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,10 +16,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
+
 APART = "apart"
 PIECE = 1000
 """Bytes of JSON in a row of the table, behind a line that says of what: key, first row, which piece, of how many."""
 LONGEST_KEY = 80
+MOST_KEYS = 200
+"""Of a series; values of others are left out, as whoever makes up a key for each frame would fill the disk."""
 _ROW = h5py.string_dtype("ascii", PIECE + 6 * LONGEST_KEY + 100)
 """One text, as Tiled can't read records that hold texts."""
 
@@ -34,9 +39,17 @@ class Apart:
         self._table = account[APART]
         self._waiting: list[bytes] = []
         self.count = 0
+        self._keys: set[str] = set()
+        self._too_many = False
 
     def add(self, key: str, first: int, values: Mapping[int, Any]) -> None:
         """Keep values of `key`, by how many frames they come after frame `first` of the dataset."""
+        if key not in self._keys and len(self._keys) >= MOST_KEYS:
+            if not self._too_many:
+                log.warning("values of %.80r are left out, as %d others have no column already", key, MOST_KEYS)
+            self._too_many = True
+            return
+        self._keys.add(key)
         start = min(values)
         self.count += len(values)
         run = [values.get(index) for index in range(start, max(values) + 1)]

@@ -21,7 +21,7 @@ from bluesky_streamdet.streaming.files.columns import (
 from bluesky_streamdet.streaming.files.fields import clean
 from bluesky_streamdet.streaming.files.growth import Growth
 from bluesky_streamdet.streaming.files.kinds import Kind, kind_of, missing
-from bluesky_streamdet.streaming.files.layout import Column, Layout, fill
+from bluesky_streamdet.streaming.files.layout import Column, Layout, fill, literal
 from bluesky_streamdet.streaming.files.places import Places, words_of
 from bluesky_streamdet.streaming.status import ScalarReport
 
@@ -106,8 +106,9 @@ class Beside:
         # There are some that the first frame did not have.
         late: dict[str, dict[int, Any]] = {}
         for index, detail in enumerate(details):
-            for key in detail.keys() - self._details.keys():
-                late.setdefault(key, {})[index] = detail[key]
+            for key, value in detail.items():
+                if key not in self._details:
+                    late.setdefault(key, {})[index] = value
         for key, values_by_row in late.items():
             self._apart.add(key, self._rows, values_by_row)
 
@@ -139,7 +140,17 @@ class Beside:
             key: self._add(f"{key}_" if key in taken else key, kind_of(key, value)) for key, value in values.items()
         }
 
+    def _as_there(self, name: str, kind: Kind) -> Kind:
+        """As a column of texts that is there has them: some are in JSON, which can say anything."""
+        there = self._file.get(self._known.get(name, ""))
+        if not isinstance(there, h5py.Dataset) or there.dtype.kind != "S":
+            return kind
+        content = there.attrs.get("content", "")
+        is_text = np.dtype(kind.dtype).kind == "S"
+        return Kind(there.dtype.str, content=content) if content or is_text else kind
+
     def _add(self, name: str, kind: Kind) -> NumberColumn:
+        kind = self._as_there(name, kind)
         place = self._place(name, kind.dtype, kind.unit, kind.shape)
         if name in (NUMBER, TIME):
             column = NumberColumn(self._file, place, self._event, self._before)
@@ -186,7 +197,7 @@ class Beside:
 
     def _place(self, key: str, dtype: str, unit: str, shape: tuple[int, ...] = ()) -> ColumnPlace:
         """Where the column of a key of the stream is, or shall be."""
-        said = self._layout.columns.names.get(key) or Column.model_construct(path=_plain(key))
+        said = self._layout.columns.names.get(key) or Column.model_construct(path=literal(clean(key)))
         units = unit if said.units is None else said.units
         place = self._column(said.path, _type(dtype, said.dtype), units, said.attributes, shape)
         if self._before is None:
@@ -212,11 +223,6 @@ class Beside:
         while path in self._file or path in reserved:
             path += "_"
         return path
-
-
-def _plain(key: str) -> str:
-    """What a stream calls something, as a name that nothing is filled into."""
-    return clean(key).replace("{", "{{").replace("}", "}}")
 
 
 def _type(comes: str, wanted: str | None) -> str:

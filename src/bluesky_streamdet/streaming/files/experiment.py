@@ -27,6 +27,7 @@ from typing import Any
 
 import h5py
 
+from bluesky_streamdet.core.quantities import DEEPEST
 from bluesky_streamdet.streaming.files import fields
 
 log = logging.getLogger(__name__)
@@ -126,8 +127,8 @@ class Tree:
             items = list(value.items())
         elif isinstance(value, list | tuple) and fields.uniform(value) is None:
             items = list(enumerate(value))
-        if items is None or level >= fields.DEEPEST or len(items) > self._room:
-            fields.put(group, name, value, level=fields.DEEPEST)
+        if items is None or level >= DEEPEST or len(items) > self._room:
+            fields.put(group, name, value, level=DEEPEST)
             return
         self._room -= len(items)
         inner = fields.add_group(group, name, "NXcollection")
@@ -250,7 +251,7 @@ def _put_fields(tree: Tree, group: h5py.Group, values: Mapping[str, Any], quanti
         value, unit = _quantity(said, parse=name in quantities)
         if unit:
             number = _number(value)
-            fields.put(group, name, value if number is None else number, unit, fields.DEEPEST)
+            fields.put(group, name, value if number is None else number, unit, DEEPEST)
         elif value is not None:
             tree.put(group, name, value)
 

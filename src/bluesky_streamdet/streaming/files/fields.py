@@ -19,10 +19,11 @@ LONGEST_NAME = 200
 
 
 def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0) -> None:
-    """Write `value` under `name`, whatever it is: a quantity as a number with its unit, another dict as a group, what HDF5
-    can't hold as JSON, None not at all.
+    """Write `value` under `name`, whatever it is. Raises `OSError`.
 
-    unit: for what is no quantity. level: of the dict that it is in; one deeper than `DEEPEST` is kept as JSON. What can't be written even so is left out with a warning, as no setting is worth the frames. Raises `OSError`.
+    A quantity becomes a number with its unit, another dict a group, what HDF5 can't hold JSON, None nothing. What can't
+    be written even so is left out with a warning, as no setting is worth the frames. unit: of what is no quantity.
+    level: of the dict that it is in; one deeper than `DEEPEST` becomes JSON.
     """
     name = clean(name)
     if name in group:

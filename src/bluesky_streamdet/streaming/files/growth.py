@@ -19,6 +19,7 @@ class Growth:
     def __init__(self, facts: Mapping[str, Any], images_before: int = 0) -> None:
         self._facts = facts
         self._before = images_before
+        self._first: list[tuple[str, str]] = []
         self._last: list[tuple[str, str]] = []
 
     def attributes(self, path: str, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,13 +27,19 @@ class Growth:
         values: dict[str, Any] = {}
         for name, value in said.items():
             word = word_of(value)
-            if word == LAST_IMAGE:
-                self._last.append((path, name))
+            if word in COUNTED:
+                (self._last if word == LAST_IMAGE else self._first).append((path, name))
             if word in COUNTED:
                 values[name] = np.int32(self._before + (word == FIRST_IMAGE))
             elif (filled := value_of(value, self._facts)) is not None:
                 values[name] = stored(filled)
         return values
+
+    def begin(self, file: h5py.File) -> None:
+        """Say where the images begin, in a file that was made for others."""
+        for path, name in self._first:
+            file[path].attrs.modify(name, np.int32(self._before + 1))
+        self.update(file, 0)
 
     def update(self, file: h5py.File, frames: int) -> None:
         """Say how many frames there are."""

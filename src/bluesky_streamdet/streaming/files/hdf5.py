@@ -28,6 +28,7 @@ from bluesky_streamdet.streaming.files.growth import Growth
 from bluesky_streamdet.streaming.files.journal import append_journal, journal_of, take_journal
 from bluesky_streamdet.streaming.files.layouts import Chosen
 from bluesky_streamdet.streaming.files.merging import merge
+from bluesky_streamdet.streaming.files.mould import Mould
 from bluesky_streamdet.streaming.files.parts import Part
 from bluesky_streamdet.streaming.files.paths import EXISTS
 from bluesky_streamdet.streaming.files.reader import open_to_read
@@ -99,19 +100,30 @@ class SeriesFile:
         return self._opened is not None and self._opened.in_place
 
     def open(
-        self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
+        self,
+        first: Frame,
+        started: datetime,
+        metadata: Mapping[str, Any],
+        parameters: Mapping[str, Any] | None = None,
+        mould: Mould | None = None,
     ) -> None:
         """Create the file, with all that it will hold while it grows, as SWMR admits no new object; or go on in one.
 
+        mould: shared with other parts of the series that are opened with the same values.
         Raises `FileTaken` for a file that is there: unless asked to replace it, or to append what fits into it.
         """
         if self.path.exists() and (self._append or self._adds):
             go_on = self._go_on if self._append else self._add_dataset
             go_on(first, started, metadata, parameters or {})
             return
-        self._file = self._create()
+        if mould is not None and mould.content is None:
+            self._fill(mould, first, started, metadata, parameters or {})
+        self._file = self._create(None if mould is None else mould.content)
         try:
-            self._make(self._file, first, started, metadata, parameters or {})
+            if mould is None:
+                self._make(self._file, first, started, metadata, parameters or {})
+            else:
+                self._take(self._file, mould, first, started, metadata)
             assert self._opened is not None
             self._opened.grow()
         except REFUSALS as error:
@@ -157,6 +169,33 @@ class SeriesFile:
         if self._also is not None:
             placing.link_also(file, there, facts["columns"], self._also)
         places.write(file, self._chosen, there)
+
+    def _fill(
+        self,
+        mould: Mould,
+        first: Frame,
+        started: datetime,
+        metadata: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+    ) -> None:
+        try:
+            mould.fill(
+                lambda file: self._make(file, first, started, metadata, parameters), self._access.library(self.path)
+            )
+        except REFUSALS as error:
+            raise failed(self.path, "set up", error) from error
+        mould.places = self._places
+
+    def _take(
+        self, file: h5py.File, mould: Mould, first: Frame, started: datetime, metadata: Mapping[str, Any]
+    ) -> None:
+        """Find in the file what another one has put into the mould, and say how this one differs."""
+        assert mould.places is not None and self._part is not None
+        self._places = mould.places
+        self._part.change(file)
+        self._verdict = Verdict(file, self._places)
+        self._lay_out(file, first, metadata, self._facts(first, started, metadata), 0)
+        self._growth.begin(file)
 
     def _facts(self, first: Frame, started: datetime, said: Mapping[str, Any]) -> dict[str, Any]:
         return facts_of(self._chosen.layout, self._places, self._series, started, first.format, self._event, said)
@@ -232,9 +271,9 @@ class SeriesFile:
         also = placing.other_paths(layout, facts, scalars=bool(first.format.scalars))
         self.data.also = also if self._also is None else [*also, self._also]
 
-    def _create(self) -> h5py.File:
+    def _create(self, content: bytes | None) -> h5py.File:
         try:
-            self._opened = self._access.create(self.path, replace=self._replace)
+            self._opened = self._access.create(self.path, replace=self._replace, content=content)
             for beside in (journal_of(self.path), redo_log(self.path)):
                 beside.unlink(missing_ok=True)
         except FileExistsError as error:

@@ -118,10 +118,13 @@ class FileReport(BaseModel):
         return f"{said}; of the series before, {', '.join(bad)}" if bad else said
 
 
-def inspect(path: Path, dataset: str | None = None) -> FileReport:
-    """Read what a file says of one of its datasets, of the last one for None. Raises `NotOurFile`."""
+def inspect(path: Path, dataset: str | None = None, *, cut_short: bool = False) -> FileReport:
+    """Read what a file says of one of its datasets, of the last one for None. Raises `NotOurFile`.
+
+    cut_short: also of one that lacks its end, whatever it says then.
+    """
     try:
-        with open_to_read(path, whole=False) as file:
+        with open_to_read(path, whole=False, cut_short=cut_short) as file:
             return _report(path, file, dataset)
     except FileNotFoundError as error:
         raise NotOurFile(f"There is no file {path}.") from error
@@ -202,12 +205,14 @@ def _faults(file: h5py.File) -> list[str]:
         try:
             with open_to_read(folder / part.file) as own:
                 there = places.read(own)
-                series, frames = _text(own, there.identifier), _numbers(own, there)[1]
+                series, (numbers, frames) = _text(own, there.identifier), _numbers(own, there)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             faults.append(f"{part.file}: {error}")
             continue
         if (series, frames) != (part.series, part.frames):
             faults.append(f"{part.file} has {frames} frames of {series}, and had {part.frames} of {part.series}")
+        elif numbers != [part.first_number, part.last_number]:
+            faults.append(f"{part.file} has other frames than it had, from {numbers[0]} to {numbers[-1]}")
     return faults
 
 

@@ -25,6 +25,7 @@ EXACT = 1 << 53
 """Whole numbers from here on are not all floats."""
 JSON = "json"
 
+Values = Sequence[Any] | NDArray[Any]
 Unfit = dict[int, Any]
 """Values that a column can't hold, by their places in the block."""
 
@@ -68,7 +69,7 @@ def missing(dtype: np.dtype[Any]) -> Any:
     return np.nan if dtype.kind == "f" else b""
 
 
-def shown(key: str, content: str, values: Sequence[Any]) -> Sequence[Any] | NDArray[Any]:
+def shown(key: str, content: str, values: Sequence[Any]) -> Values:
     """The values as a column of this content shows them."""
     if content:
         return [None if value is None else _json(value) for value in values]
@@ -80,7 +81,7 @@ def shown(key: str, content: str, values: Sequence[Any]) -> Sequence[Any] | NDAr
     return values
 
 
-def packed(values: Sequence[Any] | NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], Unfit]:
+def packed(values: Values, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], Unfit]:
     """A block (len(values), *shape) of a column, with `missing` for None; and the values that do not fit into it."""
     if dtype.kind == "S":
         return _packed_texts(values, dtype)
@@ -95,7 +96,7 @@ def packed(values: Sequence[Any] | NDArray[Any], dtype: np.dtype[Any], shape: tu
 
 
 def _one_by_one(
-    values: Sequence[Any],
+    values: Values,
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
     fits: Callable[[NDArray[Any], np.dtype[Any]], NDArray[np.bool_]],
@@ -132,7 +133,7 @@ def _real(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
     return (array >= -EXACT) & (array <= EXACT)
 
 
-def _packed_texts(texts: Sequence[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], Unfit]:
+def _packed_texts(texts: Values, dtype: np.dtype[Any]) -> tuple[NDArray[Any], Unfit]:
     size = dtype.itemsize
     try:
         encoded = [text.encode() for text in texts]

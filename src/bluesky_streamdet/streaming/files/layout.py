@@ -295,6 +295,11 @@ def fill(template: str, words: Mapping[str, Any]) -> str:
     return template.format_map(words)
 
 
+def literal(name: str) -> str:
+    """A name as a text into which nothing is filled."""
+    return name.replace("{", "{{").replace("}", "}}")
+
+
 def word_of(value: Any) -> str | None:
     """The word that a text is nothing but, in its braces; None for all else."""
     word = value[1:-1] if isinstance(value, str) and value.startswith("{") and value.endswith("}") else ""

@@ -12,12 +12,11 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
 from uuid import uuid4
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
 from bluesky_streamdet.core.union import Stretch, in_order, stretches
@@ -25,52 +24,20 @@ from bluesky_streamdet.streaming.files import apart, places
 from bluesky_streamdet.streaming.files.access import LIBRARY
 from bluesky_streamdet.streaming.files.apart import APART
 from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
-from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE, add_flat_view
+from bluesky_streamdet.streaming.files.flatview import add_flat_view
 from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
 from bluesky_streamdet.streaming.files.layout import Layout, word_of
 from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
-from bluesky_streamdet.streaming.files.parts import FIRST_ROW, INDEX, MASTER, Listed, Part, list_parts
+from bluesky_streamdet.streaming.files.parts import FIRST_ROW, INDEX, MASTER, Listed, list_parts
 from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.sources import Share, Source, read_source
 from bluesky_streamdet.streaming.files.verdict import Verdict
-from bluesky_streamdet.streaming.files.virtual import Kind, Piece, Whole, common_path, kinds_of
+from bluesky_streamdet.streaming.files.virtual import Piece, Whole, common_path
 from bluesky_streamdet.streaming.status import SeriesReport
 
 MOST_STRETCHES = 10_000
 """Of all files together, in each dataset. A file of more opens slowly, so that frames are in the order of the files."""
-
-
-class Share(NamedTuple):
-    """A file that has some of the frames, and the series that it must be of."""
-
-    path: Path
-    series: str
-
-
-class Source(NamedTuple):
-    """What is known of such a file. numbers: of its frames. kinds: of what each frame has."""
-
-    path: Path
-    series: str
-    places: Places
-    part: Part | None
-    started: str
-    event: int
-    numbers: NDArray[np.uint64]
-    kinds: Mapping[str, Kind]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    nbytes: int
-
-    @property
-    def alike(self) -> tuple[object, ...]:
-        """What has to be the same in all files of a series."""
-        paths = [common_path(one, self.places.detector) for one in (self.places.frames, self.places.account)]
-        return self.shape, self.dtype, self.event, *paths
-
-    @property
-    def rows(self) -> int:
-        return -(-len(self.numbers) // self.event)
 
 
 def write_master(
@@ -83,17 +50,23 @@ def write_master(
     most: int | None = None,
     replace: bool = False,
     ownership: Ownership = UNCHANGED,
+    known: Mapping[Path, Source] = MappingProxyType({}),
 ) -> bool:
     """Write the master of these files at `path`; whether its frames are in the order of their numbers.
 
     series: its id. report: the account of the whole; None while the series runs. by_number: bring the frames of files
     that were written at the same time into order; a number that is in two is shown once. Otherwise the files follow one
-    another. most: show so many frames. replace: a file that is there. ownership: whose the file shall be.
+    another. most: show so many frames. replace: a file that is there. ownership: whose the file shall be. known: those
+    of the files that have been read already, and have not changed since.
 
     Raises `FileTaken` or `WriteFailed`.
     """
     try:
-        sources = [one for share in shares if len((one := read_source(share)).numbers)]
+        sources: list[Source] = []
+        for share in shares:
+            one = known.get(share.path) or read_source(share, sources[-1] if sources else None)
+            if len(one.numbers):
+                sources.append(one)
         if not sources:
             raise WriteFailed(f"There are no frames that {path} could show.")
         _check(sources)
@@ -111,36 +84,6 @@ def write_master(
     except REFUSALS as error:
         raise failed(path, "written as a master", error) from error
     return ordered
-
-
-def read_source(share: Share) -> Source:
-    """What a file has, which is open or closed. Raises `ValueError` for one of another series, or what h5py raises."""
-    with open_to_read(share.path) as file:
-        if len(places.datasets(file)) > 1:
-            raise ValueError(f"{share.path} has several datasets of frames")
-        where = places.read(file)
-        found = file[where.identifier].asstr()[()]
-        if found != share.series:
-            raise ValueError(f"{share.path} is of the series {found}, and not of {share.series}")
-        data = file[where.frames]
-        event = int(data.attrs.get(EVENT_ATTRIBUTE, 1))
-        numbers, times = (file[where.columns[name]] for name in ("sequence_number", "receive_time"))
-        rows = min(len(data), len(numbers), len(times))
-        # The last event may have some of its frames only; the others came at no time.
-        frames = rows if event == 1 else (rows - 1) * event + int(np.count_nonzero(times[rows - 1])) if rows else 0
-        return Source(
-            share.path,
-            share.series,
-            where,
-            Part.read(file),
-            file[where.start_time].asstr()[()],
-            event,
-            np.asarray(numbers[:rows]).reshape(-1)[:frames].astype(np.uint64),
-            kinds_of(file, where),
-            data.shape[1:],
-            data.dtype,
-            share.path.stat().st_size,
-        )
 
 
 def _check(sources: Sequence[Source]) -> None:

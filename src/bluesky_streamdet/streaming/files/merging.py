@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from bluesky_streamdet.streaming.files import apart, kinds
 from bluesky_streamdet.streaming.files.columns import ColumnPlace, Rows
 from bluesky_streamdet.streaming.files.fields import clean
-from bluesky_streamdet.streaming.files.layout import Column, Layout, fill
+from bluesky_streamdet.streaming.files.layout import Layout, fill, literal
 from bluesky_streamdet.streaming.files.places import Places, keep, words_of
 
 log = logging.getLogger(__name__)
 
-MOST_FRAMES = 2_000_000
-"""Of a dataset whose columns are put together anew; beyond them, values stay apart."""
+MOST_VALUES = 20_000_000
+"""Of all columns that are put together anew; what is beyond them stays apart."""
 LARGEST_COLUMN = 64 << 20
 """Bytes of a column of texts of one length; a larger one gets texts of different lengths, and can't grow any more."""
 OF_ITS_TYPE = ("content", "_FillValue")
@@ -33,22 +33,24 @@ OF_ITS_TYPE = ("content", "_FillValue")
 def merge(file: h5py.File, layout: Layout, places: Places, event: int, frames: int) -> None:
     """Put all that stands apart into columns of so many frames. Raises `OSError`."""
     account = file[places.account]
-    if frames > MOST_FRAMES:
-        log.warning("values of single frames stay in %s/%s, as there are %d frames", account.name, apart.APART, frames)
-        return
     found = apart.read(account, frames)
-    for key, values in found.items():
+    room = MOST_VALUES // max(1, frames)
+    for key, values in list(found.items())[:room]:
         path = places.columns.get(key) or _free_path(file, layout, places, key)
         _merge_column(file, path, key, values, (event, frames, layout.columns.second_axis))
         places.columns[key] = path
-    if found:
+    if found and room:
         keep(file, places)
-    apart.empty(account)
+    if len(found) <= room:
+        apart.empty(account)
+    else:
+        log.warning("%s/%s keeps values of single frames, as there are %d frames", account.name, apart.APART, frames)
 
 
 def _free_path(file: h5py.File, layout: Layout, places: Places, key: str) -> str:
-    said = layout.columns.names.get(key) or Column.model_construct(path=clean(key).replace("{", "{{").replace("}", "}}"))
-    path = fill(layout.column_path(said.path), words_of(layout, places))
+    said = layout.columns.names.get(key)
+    name = literal(clean(key)) if said is None else said.path
+    path = fill(layout.column_path(name), words_of(layout, places))
     while path in file:
         path += "_"
     return path
@@ -94,8 +96,8 @@ def _values(column: h5py.Dataset, better: Mapping[int, Any], extent: tuple[int, 
         texts = enumerate(block[:frames].tolist())
         return [read(text) if text and row not in better else None for row, text in texts]
     nothing = kinds.absent(block[:frames])
-    nothing = nothing.reshape(len(nothing), -1).all(axis=1)
-    return [None if none else value for none, value in zip(nothing, block[:frames].tolist(), strict=True)]
+    said = [not np.all(row) for row in nothing]
+    return [value if one else None for one, value in zip(said, block[:frames].tolist(), strict=True)]
 
 
 def _block(values: Sequence[Any]) -> tuple[NDArray[Any], str]:

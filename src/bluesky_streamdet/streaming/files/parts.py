@@ -35,6 +35,11 @@ class Part:
     def write(self, file: h5py.File) -> None:
         file.attrs.update({INDEX: self.index, FIRST_ROW: self.first_row, MASTER: self.master})
 
+    def change(self, file: h5py.File) -> None:
+        """Say it in a file that was made for another part of the same series."""
+        file.attrs.modify(INDEX, self.index)
+        file.attrs.modify(FIRST_ROW, self.first_row)
+
     @classmethod
     def read(cls, file: h5py.File) -> Self | None:
         """None for a file that is no part."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import h5py
 
-from bluesky_streamdet.core.metadata import UNITS
+from bluesky_streamdet.core.metadata import unit_of
 from bluesky_streamdet.core.quantities import converted, quantity_of
 from bluesky_streamdet.streaming.files import experiment
 from bluesky_streamdet.streaming.files.fields import add_group, clean, put
@@ -89,7 +89,7 @@ def add_settings(file: h5py.File, layout: Layout, places: Places, metadata: Mapp
         if value is None:
             continue
         why, place = "", layout.header.get(name)
-        unit = UNITS.get(name, "")
+        unit = unit_of(name)
         if place is not None:
             path = fill(place.path, words)
             why = f"not at {path}: another dataset has it" if path in file else ""

@@ -79,7 +79,7 @@ def recover(path: Path, *, dry_run: bool = False, known: SeriesReport | None = N
         if _is_one_of_several(path):
             return _recover_all(path, dry_run, found)
         found += _recover_file(path, dry_run, known)
-        report = inspect(path)
+        report = inspect(path, cut_short=dry_run)
     except (*REFUSALS, AttributeError, IndexError) as error:
         raise NotMended(f"{path} can't be mended: {error}.", "It is as it was.") from error
     return Recovery(path=path, found=found, mended=bool(found) and not dry_run, report=report)
@@ -106,7 +106,7 @@ def _recover_all(path: Path, dry_run: bool, found: list[str]) -> Recovery:
 
 
 def _is_one_of_several(path: Path) -> bool:
-    with open_to_read(path, whole=False) as file:
+    with open_to_read(path, whole=False, cut_short=True) as file:
         return bool(listed_parts(file)) or Part.read(file) is not None
 
 
@@ -129,8 +129,8 @@ def _of_file(path: Path) -> Iterator[str]:
 
 
 def _of_dataset(path: Path, dataset: str) -> Iterator[str]:
-    report = inspect(path, dataset)
-    with open_to_read(path, whole=False) as file:
+    report = inspect(path, dataset, cut_short=True)
+    with open_to_read(path, whole=False, cut_short=True) as file:
         there = places.read(file, dataset)
         event, frames = _event(file, there), _frames(file, there)
         if not _said(file, there):
@@ -153,7 +153,7 @@ def _superblock(path: Path) -> Superblock | None:
 
 def _datasets(path: Path) -> list[str]:
     """The names of the frames' datasets."""
-    with open_to_read(path, whole=False) as file:
+    with open_to_read(path, whole=False, cut_short=True) as file:
         return places.dataset_names(file) or [places.read(file).dataset]
 
 
@@ -172,13 +172,14 @@ def _mend(path: Path, known: SeriesReport | None) -> None:
 
 
 def _close(path: Path, known: SeriesReport | None, prepare: Callable[[Overlay], None]) -> None:
-    reports = {name: inspect(path, name) for name in _datasets(path)}
-    late = take_journal(path)
+    reports = {name: inspect(path, name, cut_short=True) for name in _datasets(path)}
+    late, size = take_journal(path), path.stat().st_size
     with amended(path, prepare, _check) as file:
         for name, report in reports.items():
             there = places.read(file, name)
             layout, event, frames = _layout(file, there), _event(file, there), _frames(file, there)
             _cut(file, there, -(-frames // event))
+            _check_rows(file, there, size)
             _count(file, layout, there, frames)
             if apart.APART in file[there.account]:
                 merge(file, layout, there, event, frames)
@@ -212,15 +213,19 @@ def _cut_short(overlay: Overlay) -> None:
 
 
 def _check(file: h5py.File) -> None:
-    """Raise `ValueError` or `OSError` if what was mended can't be read."""
+    """Raise `ValueError` or `OSError` if what was mended is not whole."""
     for name in places.dataset_names(file) or [places.read(file).dataset]:
         there = places.read(file, name)
         rows = -(-_frames(file, there) // _event(file, there))
         if not _said(file, there) or any(len(one) != rows for one in _growing(file, there).values()):
             raise ValueError(f"the dataset {name} is not whole")
-        for path, one in _growing(file, there).items():
-            if _last_byte(one) > file.id.get_filesize():
-                raise ValueError(f"rows of {path} lie behind its end")
+
+
+def _check_rows(file: h5py.File, there: Places, size: int) -> None:
+    """Raise `ValueError` if some rows lie behind the end of what is a file of `size` bytes."""
+    for path, one in _growing(file, there).items():
+        if _last_byte(one) > size:
+            raise ValueError(f"rows of {path} are lost, as they lay behind what is left of it")
 
 
 def _last_byte(dataset: h5py.Dataset) -> int:

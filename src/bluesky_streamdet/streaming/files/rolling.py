@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +20,13 @@ import msgspec
 from bluesky_streamdet.core.errors import StreamdetError, WriteFailed
 from bluesky_streamdet.core.events import Frame
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.files.failing import REFUSALS
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.files.master import Share, write_master
+from bluesky_streamdet.streaming.files.master import write_master
 from bluesky_streamdet.streaming.files.naming import Name
 from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
 from bluesky_streamdet.streaming.files.parts import Part
+from bluesky_streamdet.streaming.files.sources import Share, Source, read_source
 from bluesky_streamdet.streaming.status import DatasetReport, LedgerReport, SeriesReport
 
 log = logging.getLogger(__name__)
@@ -75,6 +78,7 @@ class RollingFile:
         self._ownership = ownership
         self._clock = clock
         self._closed: list[Path] = []
+        self._known: dict[Path, Source] = {}
         self._before = 0
         self._part: SeriesFile | None = None
         self._opening: tuple[Frame, datetime, Mapping[str, Any]] | None = None
@@ -121,6 +125,10 @@ class RollingFile:
         self._parameters = dict(parameters or {})
         self._open_part()
         self.is_open = True
+        if self._replace:
+            # The old master would show files that are no longer those that it was made of.
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def _open_part(self) -> None:
         assert self._opening is not None
@@ -155,6 +163,7 @@ class RollingFile:
             full = self._part
             full.close(self._own_report(full, Outcome.COMPLETE), self._late)
             self._part = None
+            self._get_to_know(full.path)
             self._closed.append(full.path)
             self._before += full.rows
         try:
@@ -164,6 +173,12 @@ class RollingFile:
         except StreamdetError as error:
             raise WriteFailed(error.message, "The frames before are in the files before. " + error.hint) from error
         self._show()
+
+    def _get_to_know(self, path: Path) -> None:
+        """Read what the master needs to know of a part, so that this does not take long when there are thousands."""
+        with suppress(*REFUSALS):  # the master will say what is the matter
+            like = self._known[self._closed[-1]] if self._closed else None
+            self._known[path] = read_source(Share(path, self._series), like)
 
     def _show(self) -> None:
         """Let the master show the parts that are closed."""
@@ -187,6 +202,7 @@ class RollingFile:
             most=self._keep,
             replace=self._replace,
             ownership=self._ownership,
+            known=self._known,
         )
         self._replace = True  # it is ours now
 

@@ -19,10 +19,11 @@ from bluesky_streamdet.core.union import united
 from bluesky_streamdet.streaming.files import places
 from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.master import Share, read_source, write_master
+from bluesky_streamdet.streaming.files.master import write_master
 from bluesky_streamdet.streaming.files.naming import SUFFIXES
 from bluesky_streamdet.streaming.files.parts import Part, listed_parts
 from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.sources import Share, Source, read_source
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 WORST = (Outcome.ABORTED, Outcome.INTERRUPTED, Outcome.INCOMPLETE)
@@ -46,8 +47,12 @@ def write_together(
     counted. Returns the account of the whole. Raises `FileTaken` or `WriteFailed`.
     """
     shares = [share for one in reports if one.file is not None for share in shares_of(Path(one.file), one.id)]
-    report = _account(path, shares, reports, series, expected)
-    if shares and not write_master(path, shares, series=series, report=report, by_number=True, replace=replace):
+    sources = _read(path, shares)
+    report = _account(path, sources, reports, series, expected)
+    known = {one.path: one for one in sources}
+    if shares and not write_master(
+        path, shares, series=series, report=report, by_number=True, replace=replace, known=known
+    ):
         report.reason = "; ".join(filter(None, (report.reason, BY_FILE)))
     return report.model_copy(update={"file": str(path) if shares else None, "parts": len(shares)})
 
@@ -74,10 +79,12 @@ def restore_master(path: Path) -> SeriesReport:
     except REFUSALS as error:
         raise failed(path, "read", error) from error
     series = shares[0].series
-    report = _account(master, shares, reports, series, None)
+    sources = _read(master, shares)
+    report = _account(master, sources, reports, series, None)
     reason = "; ".join(filter(None, (DIED, report.reason)))
     report = report.model_copy(update={"outcome": Outcome.INTERRUPTED, "reason": reason})
-    write_master(master, shares, series=series, report=report, replace=_is_of(master, series))
+    known = {one.path: one for one in sources}
+    write_master(master, shares, series=series, report=report, replace=_is_of(master, series), known=known)
     return report
 
 
@@ -131,16 +138,21 @@ def _own_report(share: Share) -> SeriesReport:
     )
 
 
-def _account(
-    path: Path, shares: Sequence[Share], reports: Sequence[SeriesReport], series: str, expected: int | None
-) -> SeriesReport:
+def _read(path: Path, shares: Sequence[Share]) -> list[Source]:
+    sources: list[Source] = []
     try:
-        numbers = [read_source(one).numbers for one in shares]
+        for share in shares:
+            sources.append(read_source(share, sources[-1] if sources else None))
     except REFUSALS as error:
         raise failed(path, "written as a master", error) from error
-    ledger = united(
-        [_ledger(one.ledger) for one in reports], np.concatenate([*numbers, np.empty(0, np.uint64)]), expected
-    )
+    return sources
+
+
+def _account(
+    path: Path, sources: Sequence[Source], reports: Sequence[SeriesReport], series: str, expected: int | None
+) -> SeriesReport:
+    numbers = np.concatenate([*(one.numbers for one in sources), np.empty(0, np.uint64)])
+    ledger = united([_ledger(one.ledger) for one in reports], numbers, expected)
     outcomes = {one.outcome for one in reports}
     shortfalls = ledger.shortfalls()
     if ledger.duplicate > sum(one.ledger.duplicate for one in reports):

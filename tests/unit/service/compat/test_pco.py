@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -19,8 +20,14 @@ from bluesky_streamdet.service.compat.listed import application
 from bluesky_streamdet.service.compat.pco_account import Account, Asked, ctime, lost
 from bluesky_streamdet.service.compat.pco_journal import LINES, Journal
 from bluesky_streamdet.service.compat.pco_request import read
+from bluesky_streamdet.service.compat.pco_supervisor import PcoSupervisor
 from bluesky_streamdet.service.config import load
+from bluesky_streamdet.service.control import Control
+from bluesky_streamdet.service.supervisor import Supervisor
+from bluesky_streamdet.streaming.messages import Pause
 from bluesky_streamdet.streaming.status import DatasetReport, LedgerReport, SeriesReport, Statistics, Status
+from tests.unit.service.fakes import FakeSupervisor
+from tests.wire.repeating import free_ports
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BODY = {
@@ -246,6 +253,28 @@ def test_the_last_lines_and_the_last_error() -> None:
     assert (said, said["error"], said["status"]) == (journal.error, "The disk is full.", "error")
     journal.forgive()
     assert journal.error is None
+
+
+# What happens while a series runs.
+
+
+async def test_a_file_that_takes_no_more_is_told_of_while_the_series_goes_on(tmp_path: Path) -> None:
+    fake = FakeSupervisor(tmp_path)
+    (port,) = free_ports(1)
+    fake.config = fake.config.changed(compat={"dialect": "pco-supervisor", "writer_port": port})
+    supervisor = PcoSupervisor(Control(cast(Supervisor, fake)), fake.board)
+    async with supervisor.living(), asyncio.timeout(10):
+        fake.become(State.RUNNING, report())
+        while supervisor.status(str(port)) != "receiving" or not fake.asked:
+            await asyncio.sleep(0)
+        fake.become(State.RUNNING, report(reason="The disk is full."))
+        while supervisor.journal.error is None:
+            await asyncio.sleep(0)
+        assert supervisor.journal.error["error"] == "The disk is full."
+        fake.end(Outcome.INCOMPLETE)
+        while fake.asked[-1] != Pause(paused=True):
+            await asyncio.sleep(0)
+    fake.board.close()
 
 
 # Who may ask.

@@ -28,6 +28,8 @@ def test_only_what_is_given_changes() -> None:
         "parameters": {},
     }
     assert settings["n_frames"] == 5
+    assert (settings.get("n_frames"), settings.get("model_fields"), len(settings)) == (5, None, 8)
+    assert "n_frames" in settings
     with pytest.raises(KeyError):
         settings["model_fields"]
     assert SETTINGS.output_file == "scan.h5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from bluesky_streamdet.core.events import Frame
-from bluesky_streamdet.streaming.files import layouts
+from bluesky_streamdet.streaming.files import apart, layouts, merging
+from bluesky_streamdet.streaming.files.apart import MOST_KEYS
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.kinds import JSON
+from bluesky_streamdet.streaming.files.recovering import recover
 from tests.unit.streaming.frames import frame
 from tests.unit.streaming.test_hdf5 import STARTED, report
 
@@ -160,6 +163,39 @@ def test_what_stands_apart_survives_a_kill(path: Path) -> None:
     file.close(report(3), {})
 
 
+def test_what_stands_apart_is_in_columns_after_a_kill_and_recovery(path: Path, tmp_path: Path) -> None:
+    file = written(tmp_path / "open.h5", frames_saying({"a": "x"}, {"a": "y" * 3000}, {"late": [1]}))
+    shutil.copyfile(file.path, path)
+    file.close(report(3), {})
+    recover(path)
+    assert seen(path, "a") == ["x", "y" * 3000, ""]
+    assert seen(path, "late") == [[LEAST], [LEAST], [1]]
+
+
+def test_who_makes_up_a_key_for_each_frame_fills_no_disk(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    details = [{}, *({f"key{number}_{index}": index for index in range(50)} for number in range(20))]
+    written(path, frames_saying(*details)).close(report(21), {})
+    with h5py.File(path) as read:
+        assert sum(name.startswith("key") for name in read[DETECTOR]) == MOST_KEYS
+        assert read[f"{DETECTOR}/key3_49"][()].tolist() == [LEAST] * 4 + [49] + [LEAST] * 16
+    assert [record.getMessage() for record in caplog.records] == [
+        "values of 'key4_0' are left out, as 200 others have no column already"
+    ]
+
+
+def test_too_many_values_stay_apart(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(merging, "MOST_VALUES", 10)
+    details = [{}, {}, {}, {f"key{index}": index for index in range(5)}]
+    written(path, frames_saying(*details)).close(report(4), {})
+    with h5py.File(path) as read:
+        assert len([name for name in read[DETECTOR] if name.startswith("key")]) == 2
+        kept = apart.read(read[f"{DETECTOR}/collection"], 4)
+    assert kept == {f"key{index}": {3: index} for index in range(5)}
+    assert "keeps values of single frames" in caplog.text
+
+
 def test_what_is_cut_off_a_file_leaves_nothing_apart(path: Path) -> None:
     file = written(path, frames_saying({"n": 1}, {"n": 2}, {"n": "gone", "late": 5}))
     file.cut(2)
@@ -175,6 +211,22 @@ def test_a_file_whose_columns_were_widened_goes_on(path: Path) -> None:
     written(path, more, series="s2", append=True).close(report(2), {})
     assert seen(path, "text") == ["a", "b" * 50, "c" * 90, "d"]
     assert seen(path, "late") == [LEAST, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stored"),
+    [
+        pytest.param([1, "off"], [2, "on"], ["1", '"off"', "2", '"on"'], id="numbers and texts"),
+        pytest.param([["a"], ["b"]], ["c", {"d": 1}], ['["a"]', '["b"]', '"c"', '{"d": 1}'], id="lists of texts"),
+        pytest.param(["a", "b"], [["c"], "d"], ['"a"', '"b"', '["c"]', '"d"'], id="a list after texts"),
+        pytest.param([1, 2.5], [3, 4], [1.0, 2.5, 3.0, 4.0], id="floats"),
+    ],
+)
+def test_another_series_may_say_it_otherwise(path: Path, before: list[Any], after: list[Any], stored: Any) -> None:
+    written(path, frames_saying(*({"thing": one} for one in before))).close(report(2), {})
+    more = frames_saying(*({"thing": one} for one in after))
+    written(path, more, series="s2", append=True).close(report(2), {})
+    assert seen(path, "thing") == stored
 
 
 def test_a_key_that_is_called_like_something_else_gets_another_name(path: Path) -> None:
