@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from statistics import median
-from threading import Barrier, Thread
+from threading import Barrier
 from typing import Any, NamedTuple
 
 import limits
@@ -78,7 +80,7 @@ def cases() -> Iterator[Case]:
 
 
 class Fed(NamedTuple):
-    """A series from memory. rate: frames/s from the first frame to the closed file. last_tenth: as `Measured` has it."""
+    """A series from memory. rate: frames/s from the first one to the closed file. last_tenth: as in `Measured`."""
 
     rate: float
     last_tenth: float
@@ -169,10 +171,11 @@ def _batches(workload: Workload) -> Iterator[list[Frame]]:
 
 
 class Parallel(NamedTuple):
-    """One stream to several services. rate: frames/s until all are readable. joined: seconds from then to the master."""
+    """One stream to several services. rate: frames/s until all are readable. joined: seconds from then to a master."""
 
     rate: float
     plain: float
+    zeromq: float
     joined: float
 
 
@@ -180,16 +183,14 @@ def parallel(workload: Workload, folder: Path, writers: int) -> Parallel:
     """Send a series to services that share it. Raises `AssertionError` when a frame is missing or differs."""
     nbytes = len(workload.payloads()[0]) * workload.frames
     limits.warm(nbytes + (256 << 20), folder)
-    plain = _plain_files(workload, folder, writers)
+    plain, zeromq = _plain_files(workload, folder, writers), limits.zeromq(workload)
     limits.warm(nbytes + (256 << 20), folder)
     with limits.waiting_sender(workload) as (sender, address), ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
         clients = []
         for number in range(writers):
-            (own := data / f"config{number}").mkdir()
-            there = {"directory": str(data)}
-            service = service_for(workload, own, address, files=there, source={"shared": True})
-            clients.append(stack.enter_context(service)[0])
+            (own := data / str(number)).mkdir()
+            clients.append(stack.enter_context(service_for(workload, own, address, source={"shared": True}))[0])
         together = Together(clients)
         together.arm(ArmRequest(name="bench"))
         limits.let_go(sender)
@@ -206,28 +207,25 @@ def parallel(workload: Workload, folder: Path, writers: int) -> Parallel:
     ]
     first = min(one.timestamp() for one, _ in moments if one is not None)
     last = max(one.timestamp() + seconds for one, seconds in moments if one is not None)
-    return Parallel(workload.frames / (last - first), plain, joined)
+    return Parallel(workload.frames / (last - first), plain, zeromq, joined)
 
 
 def _plain_files(workload: Workload, folder: Path, writers: int) -> float:
     """Frames/s of plain writes into as many files at the same time."""
     share = replace(workload, frames=workload.frames // writers)
-    start = Barrier(writers + 1)
+    context = get_context("spawn")
+    barrier, rates = context.Barrier(writers), context.SimpleQueue()
+    processes = [context.Process(target=_plain_share, args=(share, folder, barrier, rates)) for _ in range(writers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return writers * min(rates.get() for _ in processes)
 
-    def write(number: int) -> None:
-        (own := folder / f"plain{number}").mkdir()
-        start.wait()
-        limits.plain_file(share, own)
-        own.rmdir()
 
-    threads = [Thread(target=write, args=(number,)) for number in range(writers)]
-    for thread in threads:
-        thread.start()
-    start.wait()
-    began = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    return share.frames * writers / (time.perf_counter() - began)
+def _plain_share(share: Workload, folder: Path, barrier: Barrier, rates: SimpleQueue[float]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        rates.put(limits.plain_file(share, Path(own), lambda: barrier.wait(PATIENCE)))
 
 
 def table(results: list[Result], title: str, *, tenths: bool) -> Table:
@@ -246,7 +244,16 @@ def table(results: list[Result], title: str, *, tenths: bool) -> Table:
 
 def parallel_table(names: list[str], rounds: int, folder: Path, console: Console) -> Table:
     shown = Table(title="parallel writers of one stream: frames/s")
-    for heading in ("workload", "writers", "plain files", "services", "of one", "of plain", "stop and join, s"):
+    for heading in (
+        "workload",
+        "writers",
+        "plain files",
+        "ZeroMQ",
+        "services",
+        "of one",
+        "of the slower limit",
+        "join, s",
+    ):
         shown.add_column(heading, justify="left" if heading == "workload" else "right")
     for name in names:
         workload = replace(WORKLOADS[name], frames=FRAMES[name])
@@ -257,9 +264,10 @@ def parallel_table(names: list[str], rounds: int, folder: Path, console: Console
                 runs[writers].append(parallel(workload, folder, writers))
         one = median(run.rate for run in runs[1])
         for writers, found in runs.items():
-            rate, plain, joined = (median(values) for values in zip(*found, strict=True))
-            ratios = f"{rate / one:.2f}", f"{rate / plain:.2f}"
-            shown.add_row(name, str(writers), f"{plain:,.0f}", f"{rate:,.0f}", *ratios, f"{joined:.2f}")
+            rate, plain, zeromq, joined = (median(values) for values in zip(*found, strict=True))
+            rates = (f"{value:,.0f}" for value in (plain, zeromq, rate))
+            ratios = f"{rate / one:.2f}", f"{rate / min(plain, zeromq):.2f}"
+            shown.add_row(name, str(writers), *rates, *ratios, f"{joined:.2f}")
     return shown
 
 

@@ -50,7 +50,11 @@ class Plane:
         self.process.stdin.write(config.model_dump_json())
         self.process.stdin.close()
         if start:
-            self.until(lambda: self.status is not None, "the first status")
+            try:
+                self.until(lambda: self.status is not None, "the first status")
+            except BaseException:
+                self.close()
+                raise
 
     def take(self, wait: float = 0.0) -> None:
         """Take what the process has said."""

@@ -170,3 +170,15 @@ def test_uris_of_readers(path: str, path_map: dict[str, str], uri: str) -> None:
 
 def test_the_root_can_be_mapped() -> None:
     assert reader_path("/data/x.h5", {"/": "/net/daq1"}) == "/net/daq1/data/x.h5"
+
+
+@pytest.mark.parametrize(("frames", "shape", "part"), [(1, [], ":,0"), (3, [3], ":,:,0")])
+def test_a_number_with_an_axis_of_its_own_is_announced_without(frames: int, shape: list[int], part: str) -> None:
+    column = Column("/c/frame", "<u8", second_axis=True)
+    layout = FrameLayout((4, 6), "<u2", (1, 4, 6), frames, columns={"sequence_number": column})
+    assert data_keys(layout, "det", "")["det_sequence_number"]["shape"] == shape
+    documents = StreamDocuments(layout, "det", "file://localhost/a.h5").up_to(1)
+    parameters = [one["parameters"] for kind, one in documents if kind == "stream_resource"]
+    assert "slice" not in parameters[0]
+    assert parameters[1]["slice"] == part
+    assert len(parameters[1]["chunk_shape"]) == 1 + len(shape)

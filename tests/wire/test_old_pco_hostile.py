@@ -107,6 +107,17 @@ def test_a_body_that_is_too_large(pco: Station) -> None:
     assert pco.client.http.post("/start_pco_writer", content=b" " * (2 << 20)).status_code == 413
 
 
+def test_who_never_sends_the_rest_holds_up_nobody(pco: Station) -> None:
+    port = pco.client.http.base_url.port
+    assert port is not None
+    with socket.create_connection(("127.0.0.1", port)) as lazy:
+        lazy.sendall(b"POST /start_pco_writer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n{")
+        pco.client.started("quick.h5", n_frames="1")
+        pco.camera.expose(1)
+        assert pco.client.wait()["n_written_frames"] == "1"
+        pco.client.wait_for_no_writer()
+
+
 @pytest.mark.parametrize("path", ["/finished", "/error"])
 def test_nobody_tells_how_a_series_ended(pco: Station, path: str) -> None:
     before = pco.client.http.get(path).json()

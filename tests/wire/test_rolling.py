@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,11 @@ def run(rig: Rig, numbers: Sequence[int], name: str = "scan", **request: Any) ->
     return rig.run(Stream().whole(numbers))
 
 
+def is_marked_complete(path: str) -> bool:
+    with h5py.File(path) as file:
+        return bool(file.attrs["complete"])
+
+
 def parts_of(report: SeriesReport) -> list[Path]:
     assert report.file is not None
     path = Path(report.file)
@@ -55,6 +61,7 @@ def test_files_have_as_many_frames_as_asked_and_the_master_all(rigs: Rigs, frame
         assert (said.part.index, said.part.first_row, said.part.master) == (index + 1, index * EACH, "scan.h5")
     said = inspect(Path(str(report.file)))
     assert (said.outcome, said.readable, said.ledger) == (Outcome.COMPLETE, frames, report.ledger)
+    assert is_marked_complete(str(report.file))
     assert {path.name for path in rig.directory.iterdir()} == {"scan.h5", *(one.name for one in parts)}
 
 
@@ -115,6 +122,7 @@ def test_the_master_shows_the_files_that_are_full_while_the_series_runs(rigs: Ri
     assert Path(rig.series.part).name == "scan_003.h5"
     said = inspect(Path(rig.series.file))
     assert said.outcome is None
+    assert not is_marked_complete(rig.series.file)
     assert said.readable >= EACH and said.readable % EACH == 0
     assert np.array_equal(read_frames(rig.series.file), pictures(range(said.readable)))
     assert np.array_equal(read_frames(rig.series.part), pictures(range(2 * EACH, 2 * EACH + 2)))
@@ -150,6 +158,17 @@ def test_a_file_that_is_gone_is_an_error_and_no_zeros(rigs: Rigs) -> None:
     (path.parent / "kept").rename(path.parent / "scan_002.h5")
     assert inspect(path).complete
     assert np.array_equal(read_frames(path), pictures(range(12)))
+
+
+def test_a_file_that_was_cut_short_is_an_error(rigs: Rigs) -> None:
+    report = run(rigs(), range(12))
+    part = Path(str(report.file)).with_name("scan_002.h5")
+    size = part.stat().st_size
+    os.truncate(part, size - 1)
+
+    with pytest.raises(OSError, match=rf"scan_002\.h5 has {size - 1} bytes, and had {size}"):
+        read_frames(str(report.file))
+    assert not inspect(Path(str(report.file))).complete
 
 
 def test_another_file_of_the_series_in_its_place_shows(rigs: Rigs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bluesky_streamdet.core.errors import Busy, FileTaken, RequestRefused
+from bluesky_streamdet.core.errors import Busy, ConfigError, FileTaken, RequestRefused
 from bluesky_streamdet.core.rules import State
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.acquisitions import AcquisitionSupervisor
@@ -19,7 +20,7 @@ from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest, Stop
 from bluesky_streamdet.streaming.status import SeriesReport
-from tests.wire.service_parts import Detector, config_for, process_ended, until
+from tests.wire.service_parts import TIMEOUT, Detector, config_for, process_ended, until
 
 pytestmark = pytest.mark.wire
 
@@ -150,7 +151,16 @@ async def test_arming_again_at_once_awaits_the_end_of_the_process_before(start: 
     assert (await finished(supervisor, "two")).ledger.written == 2
 
 
-async def test_settings_are_for_the_next_process(start: Start) -> None:
+@pytest.fixture
+def log_level() -> Iterator[None]:
+    """That of this process is as it was afterwards."""
+    logger = logging.getLogger("bluesky_streamdet")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
+async def test_settings_are_for_the_next_process(start: Start, log_level: None) -> None:
     supervisor = await start()
     control = Control(supervisor)
     await control.set_log_level("ERROR")
@@ -194,3 +204,22 @@ async def test_clients_hear_of_one_that_is_idle(start: Start) -> None:
     first = supervisor.board.status.revision
 
     assert await until(supervisor.board, lambda status: status.revision > first)
+
+
+async def test_two_of_one_camera_do_not_share_its_frames(start: Start, detector: Detector) -> None:
+    """Whichever of two services armed first; the other one can when that has ended."""
+    first, second = await start(), await start(watch={"answer": 0.2, "drain": 0.2})
+    await Control(first).arm(ArmRequest(id="one"))
+    with pytest.raises(ConfigError, match="Another data plane of this detector runs"):
+        await Control(second).arm(ArmRequest(id="two"))
+    third = await start(watch={"drain": 0.1})
+    assert third.board.status.state == "error"
+    assert "Another data plane of this detector runs" in str(third.board.status.error)
+    assert first.board.status.state == State.ARMED
+    detector.series(2)
+    assert (await finished(first, "one")).outcome is Outcome.COMPLETE
+
+    second.config.watch.answer = TIMEOUT
+    await Control(second).arm(ArmRequest(id="two"))
+    detector.series(2)
+    assert (await finished(second, "two")).outcome is Outcome.COMPLETE

@@ -14,6 +14,7 @@ from bluesky_streamdet.service import late
 from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.late import FOLDER
 from bluesky_streamdet.service.supervisor import Supervisor
+from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.status import SeriesReport
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, until
@@ -101,6 +102,17 @@ async def test_while_another_series_is_written_into_the_file(
     assert (value_of(report, "a"), value_of(report, "b"), report.outcome) == (1, 2, "complete")
     with h5py.File(str(report.file)) as file:
         assert file[f"{COLLECTION}/appended/two/parameters/a"][()] == 5
+
+
+async def test_those_of_several_files_go_into_the_master(supervisor: Supervisor, detector: Detector) -> None:
+    control = Control(supervisor)
+    await control.arm(ArmRequest(id="one", name="many_{index:03d}", frames_per_file=2, metadata={"early": 1}))
+    detector.series(3)
+    report = await ended(supervisor, "one")
+    await control.set_parameters("one", {"early": 2, "late": 3})
+
+    assert (report.parts, value_of(report, "early"), value_of(report, "late")) == (2, 2, 3)
+    assert inspect(Path(str(report.file))).complete
 
 
 async def test_what_was_kept_when_the_service_ended(supervisor: Supervisor, detector: Detector, tmp_path: Path) -> None:

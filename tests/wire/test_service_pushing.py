@@ -48,10 +48,8 @@ def socket(service: Service, path: str, **options: Any) -> connect:
 
 async def all_of(connection: ClientConnection) -> tuple[list[SeriesEvent], int]:
     """What comes until the service closes, and the code with which it does."""
-    events = []
     async with asyncio.timeout(TIMEOUT):
-        async for message in _until_closed(connection):
-            events.append(SeriesEvent.model_validate_json(message))
+        events = [SeriesEvent.model_validate_json(message) async for message in _until_closed(connection)]
     assert connection.close_code is not None
     return events, connection.close_code
 

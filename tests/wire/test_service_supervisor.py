@@ -24,7 +24,7 @@ from bluesky_streamdet.service.serieslog import describe
 from bluesky_streamdet.service.supervisor import Supervisor
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.messages import ArmRequest, GetFrame, Stop
-from bluesky_streamdet.streaming.status import Status
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, until
 
 pytestmark = pytest.mark.wire
@@ -166,9 +166,9 @@ async def test_abort_awaits_what_is_said_of_the_file(detector: Detector, tmp_pat
     """Also where that takes so long that the status is told meanwhile."""
     looked = threading.Event()
 
-    def slowly(path: Path) -> OnDisk:
+    def slowly(path: Path, report: SeriesReport) -> OnDisk:
         assert looked.wait(TIMEOUT)
-        return describe(path)
+        return describe(path, report)
 
     supervisor = Supervisor(config_for(detector, tmp_path, watch={"answer": 0.2}), describe=slowly, backoff=(0.0,))
     await supervisor.start()
@@ -185,6 +185,27 @@ async def test_abort_awaits_what_is_said_of_the_file(detector: Detector, tmp_pat
         assert (await aborting).outcome is Outcome.INTERRUPTED
     finally:
         looked.set()
+        await supervisor.close()
+
+
+@pytest.mark.allow_error_log
+async def test_a_defect_is_told_and_nobody_waits_for_ever(detector: Detector, tmp_path: Path) -> None:
+    def broken(path: Path, report: SeriesReport) -> OnDisk:
+        raise ZeroDivisionError
+
+    supervisor = Supervisor(config_for(detector, tmp_path, watch={"answer": 0.2}), describe=broken)
+    await supervisor.start()
+    try:
+        detector.start()
+        detector.frames(range(3))
+        series = (await until(supervisor.board, running(3))).series
+        assert series is not None
+        os.kill(data_plane_of(supervisor), signal.SIGSTOP)
+        async with asyncio.timeout(TIMEOUT):
+            await Control(supervisor).abort(series.id)
+        status = await until(supervisor.board, lambda status: "A defect" in str(status.error))
+        assert (status.state, supervisor.ready) == ("error", False)
+    finally:
         await supervisor.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +19,9 @@ from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.together import Progress, Together, share_name
 from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.files.reader import read_frames
+from bluesky_streamdet.streaming.files.whole import write_together
 from bluesky_streamdet.streaming.messages import ArmRequest
+from bluesky_streamdet.streaming.status import Status
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels
 
 pytestmark = pytest.mark.wire
@@ -57,6 +60,17 @@ def stations(detector: Detector, tmp_path: Path) -> Iterator[list[Station]]:
     yield made
     for one in made:
         one.close()
+
+
+def kill_data_plane(service: ServiceProcess) -> None:
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+    assert children
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+
+
+def is_last(status: Status, id: str) -> bool:
+    return status.series is None and status.last_series is not None and status.last_series.id == id
 
 
 def shown(path: Path) -> list[int]:
@@ -107,9 +121,7 @@ def test_what_a_service_takes_with_it_when_it_dies_is_missing_in_the_whole(
         lambda status: status.series is not None and status.series.ledger.pending == 0, TIMEOUT, "the flush"
     )
     assert before.series is not None
-    pid = station.services[1].pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
+    kill_data_plane(station.services[1])
     station.clients[1].wait(lambda status: status.series is None, TIMEOUT, "the death of a data plane")
     report = together.stop(expected=120)
 
@@ -150,3 +162,47 @@ def test_names_of_shares_are_numbered() -> None:
         "scan_2_%03d.h5",
         "2_{index}",
     ]
+
+
+@pytest.mark.parametrize("each", [20, 1000])
+def test_a_series_of_several_files_is_whole_again_when_its_writer_was_killed(
+    detector: Detector, tmp_path: Path, each: int
+) -> None:
+    """The service mends the file that was open, and shows what is there: after the third roll-over, and before any."""
+    config = config_for(detector, tmp_path)
+    with ServiceProcess(config) as service, ServiceClient(service.url, service.api_key) as client:
+        id = client.arm(ArmRequest(name="scan_%02d", frames_per_file=each)).id
+        detector.start()
+        detector.frames(range(75))
+        client.wait(lambda status: status.series is not None and status.series.ledger.written == 75, TIMEOUT, "frames")
+        kill_data_plane(service)
+        client.wait(lambda status: status.series is None and status.state == "idle", TIMEOUT, "another data plane")
+        report = client.series(id)
+
+    assert (report.outcome, report.ledger.written) == (Outcome.INTERRUPTED, 75)
+    assert report.file == str(tmp_path / "scan.h5")
+    assert shown(tmp_path / "scan.h5") == list(range(75))
+    said = inspect(tmp_path / "scan.h5")
+    assert (said.outcome, said.readable) == (Outcome.INTERRUPTED, 75)
+    assert [one.frames for one in said.parts] == ([20, 20, 20, 15] if each == 20 else [75])
+    assert not said.faults
+
+
+def test_shares_in_folders_of_their_own_move_together(tmp_path: Path, detector: Detector) -> None:
+    config = config_for(detector, tmp_path / "data")
+    reports = []
+    with ServiceProcess(config) as service, ServiceClient(service.url, service.api_key) as client:
+        for one in range(2):
+            client.arm(ArmRequest(id=f"s{one}", name="scan", directory=f"w{one}"))
+            detector.start(10)
+            detector.frames(range(one, 20, 2))
+            detector.end()
+            client.wait(lambda status, one=one: is_last(status, f"s{one}"), TIMEOUT, "the end")
+            reports.append(client.series(f"s{one}"))
+    write_together(tmp_path / "data/scan.h5", reports, series="s", expected=20)
+    shutil.move(tmp_path / "data", tmp_path / "elsewhere")
+
+    assert shown(tmp_path / "elsewhere/scan.h5") == list(range(20))
+    (tmp_path / "elsewhere/w1/scan.h5").unlink()
+    with pytest.raises(OSError, match=r"w1/scan\.h5: No such file"):
+        read_frames(tmp_path / "elsewhere/scan.h5")

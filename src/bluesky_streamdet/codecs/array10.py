@@ -31,12 +31,9 @@ ENCODINGS = {"": RAW, "bitshuffle_lz4": BSLZ4}
 """What others call the encodings that we know."""
 BYTE_ORDERS = ("little", "big")
 
-KNOWN = frozenset(
-    (
-        *("htype", "shape", "type", "frame", "endianess", "endianness", "encoding", "cmpr", "source", "tag", "tags"),
-        "image_attributes",
-    )
-)
+SHOWN = ("htype", "shape", "type", "endianess", "endianness", "encoding", "cmpr", "source", "tag", "tags")
+"""Keys of the format itself, which files have where their layout names them."""
+KNOWN = frozenset((*SHOWN, "frame", "image_attributes"))
 """Keys that are no particulars of a frame, or hold them."""
 _HEADERS = msgspec.json.Decoder(dict[str, Any])
 
@@ -52,6 +49,9 @@ class Decoder:
         self._details = Details()
         self._scan: tuple[Any, Any] = (None, None)
         self._series: str | None = None
+        self._own: tuple[Any, ...] = ()
+        self._shown: dict[str, Any] = {}
+        self._shown_with: tuple[Any, ...] | None = None
 
     def decode(self, parts: Sequence[Buffer], received: int) -> Sequence[Event]:
         if not parts:
@@ -77,7 +77,8 @@ class Decoder:
         check_number(number, "frame number")
         attributes = header.get("image_attributes")
         series = self._series_of(attributes) if type(attributes) is dict else None
-        return (Frame(number, None, series, form, payload, received, self._detail_of(header), said=header),)
+        said = self._shown_of(header)
+        return (Frame(number, None, series, form, payload, received, self._detail_of(header), said=said),)
 
     def _format_of(self, header: dict[str, Any], kind: str, parts: int) -> FrameFormat:
         """The format that a header says. It is the one before, mostly, and then nothing is checked."""
@@ -116,6 +117,15 @@ class Decoder:
             named = type(began) is int and type(index) is int and max(abs(began), abs(index)) < LARGEST_DETAIL
             self._scan, self._series = scan, f"{began}-{index}" if named else None
         return self._series
+
+    def _shown_of(self, header: dict[str, Any]) -> dict[str, Any]:
+        """What files may show of the header. It is the same as before, mostly, and then the same object."""
+        get = header.get
+        own = get("htype"), get("source"), get("tag"), get("tags")
+        if own != self._own or self._shown_with is not self._said:
+            self._own, self._shown_with = own, self._said
+            self._shown = {key: header[key] for key in SHOWN if key in header}
+        return self._shown
 
     def _detail_of(self, header: dict[str, Any]) -> dict[str, Any] | None:
         """What a header says of its frame alone. Values in "image_attributes" win, being the camera's."""

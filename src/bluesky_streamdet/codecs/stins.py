@@ -5,8 +5,8 @@
     series_end  {"htype": "series_end", "msg_number"}
 
 `msg_number` counts all messages over the life of the sender; without it, frames are put in order by their numbers.
-Optional in an image: "chunks" (what one part holds) and "discard" (show it, don't write it); what else there is of
-numbers is kept with its frame. Optional in the settings: "save_raw" (false: write nothing), "nframes" and "exptime", in
+Optional in an image: "chunks" (what one part holds) and "discard" (show it, don't write it); what else there is is kept
+with its frame. Optional in the settings: "save_raw" (false: write nothing), "nframes" and "exptime", in
 seconds.
 Detectors that speak it, and where the format is described: docs/reference/stins.md.
 """

@@ -82,7 +82,8 @@ class ServiceProcess:
             if pipe is not None:
                 pipe.close()
         try:
-            process.wait(self.config.watch.drain + 10)
+            # The data plane drains, then a hook may come to its end.
+            process.wait(2 * self.config.watch.drain + 10)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

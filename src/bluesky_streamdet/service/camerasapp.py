@@ -22,6 +22,7 @@ from bluesky_streamdet.streaming.status import CameraReport
 
 PAGE = "cameras.html"
 FOLDER = "/cameras"
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 Supervisors = Mapping[str, Supervisor]
 
@@ -83,11 +84,16 @@ def _reading(supervisors: Supervisors) -> APIRouter:
             raise unknown(name)
         return RedirectResponse(f"{FOLDER}/{name}/")
 
-    @router.api_route(
-        FOLDER + "/{name}/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
-    )
+    @router.api_route(FOLDER + "/{name}/{path:path}", methods=METHODS, include_in_schema=False)
     async def no_camera(name: str, path: str) -> Response:
         raise unknown(name)
+
+    @router.api_route("/api/v1/{path:path}", methods=METHODS, include_in_schema=False)
+    async def of_which(path: str) -> Response:
+        own = ", ".join(f"{FOLDER}/{name}" for name in supervisors)
+        raise Refusal(
+            404, "not_found", f"There is no /api/v1/{path} of all cameras.", f"Each has its own, below {own}."
+        )
 
     def unknown(name: str) -> Refusal:
         return Refusal(404, "no_such_camera", f"There is no camera {name!r}.", f"There are: {', '.join(supervisors)}.")

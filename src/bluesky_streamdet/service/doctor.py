@@ -24,6 +24,7 @@ from bluesky_streamdet.service import keys
 from bluesky_streamdet.service.config import DetectorConfig
 from bluesky_streamdet.streaming import trial
 from bluesky_streamdet.streaming.chain import Chain
+from bluesky_streamdet.streaming.files.access import NETWORK, Access, file_system
 from bluesky_streamdet.transforms import bslz4
 
 PATIENCE = 2.0
@@ -133,17 +134,48 @@ def _directory(config: DetectorConfig) -> Iterator[Finding]:
     try:
         trial.write_and_read(existing)
     except OSError as error:
-        hint = "On network file systems without locks, set HDF5_USE_FILE_LOCKING=FALSE for writer and readers."
-        yield Finding(Verdict.BAD, f"no file in {existing} can be written and read at once: {error}", hint)
-        return
-    yield Finding(Verdict.FINE, f"a file in {existing} was written, and read while it was open")
-    yield _space(existing)
+        hint = "Set files.swmr to off; then files are written so that any file system will do."
+        verdict = Verdict.DOUBTFUL if config.files.swmr == "off" else Verdict.BAD
+        yield Finding(verdict, f"no file in {existing} can be read by SWMR while it is written: {error}", hint)
+    else:
+        yield Finding(Verdict.FINE, f"a file in {existing} was written, and read while it was open")
+    yield _space(existing, config)
     yield _readable(existing)
 
 
-def _space(directory: Path) -> Finding:
-    free = shutil.disk_usage(directory).free
-    text = f"{free / 1e9:,.0f} GB free in {directory}"
+def _access(config: DetectorConfig) -> Iterator[Finding]:
+    """Whether files can be what the configuration makes of them."""
+    files = config.files
+    kind = file_system(files.directory)
+    if kind in NETWORK and files.swmr == "on":
+        hint = "Set files.swmr to auto: readers on other machines don't see writes in their order there."
+        yield Finding(Verdict.DOUBTFUL, f"{files.directory} is {kind}, which SWMR was not made for", hint)
+    elif kind in NETWORK and files.swmr == "auto":
+        yield Finding(Verdict.FINE, f"{files.directory} is {kind}: files are written without SWMR")
+    if trouble := Access.of(files).ownership.trouble():
+        hint = "Run the service as root or as that user, or change files.owner and files.group."
+        yield Finding(Verdict.BAD, f"files can't belong to whom they should: {trouble}", hint)
+    if files.spill is not None:
+        yield _second(files.directory.resolve(), files.spill.resolve())
+
+
+def _second(first: Path, second: Path) -> Finding:
+    """Whether the second directory is there for when the first one's disk fails."""
+    existing, other = (next(one for one in (path, *path.parents) if one.exists()) for path in (second, first))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        hint = f"`sudo chown {os.getuid()} {existing}`, or change files.spill."
+        return Finding(Verdict.BAD, f"the second directory {existing} can't be written to by this user", hint)
+    if existing.stat().st_dev == other.stat().st_dev:
+        what = f"the second directory {second} is on the same disk as {first}"
+        return Finding(Verdict.DOUBTFUL, what, "When that is full, so is this. Set files.spill to another disk.")
+    return Finding(Verdict.FINE, f"frames that {first} can take no more go to {second}")
+
+
+def _space(directory: Path, config: DetectorConfig) -> Finding:
+    free, least = shutil.disk_usage(directory).free, config.files.least_free_megabytes * 1e6
+    text = f"{free / 1e9:,.1f} GB free in {directory}"
+    if free < least:
+        return Finding(Verdict.BAD, f"{text}, less than files.least_free_megabytes: no series begins", "Make room.")
     return Finding(Verdict.FINE, text) if free > LITTLE_SPACE else Finding(Verdict.DOUBTFUL, text, "Make room.")
 
 
@@ -237,6 +269,7 @@ CHECKS: tuple[Callable[[DetectorConfig], Iterator[Finding]], ...] = (
     _detector,
     _modules,
     _directory,
+    _access,
     _hook,
     _libraries,
     _transforms,

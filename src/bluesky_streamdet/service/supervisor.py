@@ -160,8 +160,18 @@ class Supervisor:
     def _look_after(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Have something done until it ends, or the service does."""
         task = asyncio.create_task(work, name=work.__qualname__)
+        task.add_done_callback(self._look_at_end)
         self._tasks = [*(one for one in self._tasks if not one.done()), task]
         return task
+
+    def _look_at_end(self, task: asyncio.Task[None]) -> None:
+        """Say so when what should go on has failed, as nobody else asks for it."""
+        if task.cancelled() or (failure := task.exception()) is None:
+            return
+        log.error("%s failed by a defect of the service", task.get_name(), exc_info=failure)
+        self._trouble = f"A defect of the service: {failure!r}. Start it again, and please report what its log says."
+        self._mourning = False
+        self._publish()
 
     async def _launch(self, *, again: bool = False) -> DataPlaneProcess:
         plane = self._plane = DataPlaneProcess(self.config.data_plane(again=again), self._take, self._command)

@@ -43,9 +43,9 @@ class SourceConfig(Section):
     endpoints: addresses such as "tcp://detector:9999". socket: "pull" or "sub". bind: whether we bind and the detector
     connects. queue: messages that ZeroMQ may hold for us on each endpoint; small, so that pushing back reaches the
     sender. modules: whether each endpoint carries one part of every frame; otherwise each carries whole frames.
-    let_go: whether we leave the detector while paused, so that frames wait there, or somebody else takes them; otherwise
-    up to `queue` of them wait here. shared: whether other services pull from the same socket, so that each gets some of
-    the frames.
+    let_go: whether we leave the detector while paused, so that frames wait there, or somebody else takes them;
+    otherwise up to `queue` of them wait here. shared: whether other services pull from the same socket, so that each
+    gets some of the frames.
     """
 
     endpoints: list[str] = Field(min_length=1)
@@ -65,7 +65,7 @@ class SourceConfig(Section):
     def _can_be_shared(self) -> Self:
         if self.shared and (self.socket != "pull" or self.bind or len(self.endpoints) > 1):
             raise ValueError(
-                "shared is for one endpoint that a detector pushes at, and that we connect to: socket: pull, bind: false"
+                "shared is for one endpoint that a detector pushes at and we connect to: socket: pull, bind: false"
             )
         return self
 

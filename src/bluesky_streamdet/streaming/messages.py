@@ -12,6 +12,8 @@ from bluesky_streamdet.streaming.status import FrameReport, Problem, SeriesRepor
 
 START = "start_document"
 """The parameter of a series that is Bluesky's start document of its run."""
+MOST_FRAMES = 1 << 53
+"""Of a series. Any client can count them so far, and a ledger can keep twice as many."""
 
 
 class Model(BaseModel):
@@ -32,12 +34,16 @@ Parameters = Annotated[dict[str, Any], AfterValidator(_checked)]
 class ArmRequest(Model):
     """What a client asks of a series. Everything may be left out."""
 
-    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$", description="made up when left out")
+    id: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}$", description="made up when left out"
+    )
     directory: str | None = Field(default=None, max_length=1000, description="inside the data directory")
     name: str | None = Field(
         default=None, max_length=200, description="of the file, without suffix; may hold {detector}, {id}"
     )
-    expected_frames: int | None = Field(default=None, ge=1, description="left out: as many as the stream announces")
+    expected_frames: int | None = Field(
+        default=None, ge=1, le=MOST_FRAMES, description="left out: as many as the stream announces"
+    )
     open_ended: bool = Field(default=False, description="go on until stop, whatever the stream announces")
     quiet_seconds: float | None = Field(default=None, gt=0, description="end the series after so long without data")
     frames_per_event: int = Field(default=1, ge=1, description="more than one: the dataset gets an axis for them")
@@ -69,7 +75,9 @@ class Arm(Model):
 
 class Stop(Model):
     kind: Literal["stop"] = "stop"
-    expected_frames: int | None = Field(default=None, ge=0, description="that the series should have by then")
+    expected_frames: int | None = Field(
+        default=None, ge=0, le=MOST_FRAMES, description="that the series should have by then"
+    )
     keep_frames: int | None = Field(default=None, ge=0, description="cut the file to so many; the others are discarded")
 
 

@@ -39,9 +39,13 @@ class SeriesStatistics:
         self._bytes += self._batch_bytes
         return self._batch_bytes
 
+    def size_of(self, frames: Sequence[Frame]) -> int:
+        """Their payload in bytes, which is known already of the batch that came last."""
+        return self._batch_bytes if frames is self._batch else sum(map(payload_bytes, frames))
+
     def wrote(self, frames: Sequence[Frame]) -> None:
         """Count what the file has taken, mostly the batch that came last; it is not readable yet."""
-        self._in_work += self._batch_bytes if frames is self._batch else sum(map(payload_bytes, frames))
+        self._in_work += self.size_of(frames)
 
     def readable(self, frames: int) -> None:
         """So many frames of the series can be read now, among them all that the file has taken."""

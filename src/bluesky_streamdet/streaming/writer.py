@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bluesky_streamdet.core.errors import PathRefused, StreamdetError, WriteFailed
-from bluesky_streamdet.core.events import Frame, SeriesStart, payload_bytes
+from bluesky_streamdet.core.events import Frame, SeriesStart
 from bluesky_streamdet.core.series import Outcome, Series
 from bluesky_streamdet.streaming.files.failing import failed
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
@@ -45,6 +45,14 @@ def _fitting(frames: list[Frame], accepts: Callable[[Frame], bool], series: Seri
         else:
             kept.append(frame)
     return kept
+
+
+def _check_in_place(file: SeriesFile | RollingFile) -> None:
+    """Raise `WriteFailed` for an open file that nobody will find."""
+    if not file.in_place:
+        raise WriteFailed(
+            f"The file {file.path} is not where it was.", "Somebody has removed or moved it, or unmounted its disk."
+        )
 
 
 def now_utc() -> datetime:
@@ -140,7 +148,7 @@ class SeriesWriter:
         if self.spill is not None:
             self._in_hand += wanted
         try:
-            self._look_at_disk(file, sum(map(payload_bytes, wanted)))
+            self._look_at_disk(file, self.statistics.size_of(wanted))
             file.write(wanted)
         except WriteFailed as error:
             self._fail(error)
@@ -156,11 +164,8 @@ class SeriesWriter:
             looked = self.room.take(nbytes)
         except OSError as error:
             raise failed(file.path, "written", error) from error
-        if looked and not file.in_place:
-            raise WriteFailed(
-                f"The file {file.path} is not where it was.",
-                "Somebody has removed or moved it, or unmounted its disk.",
-            )
+        if looked:
+            _check_in_place(file)
 
     def _write_elsewhere(self, frames: list[Frame], series: Series, failure: StreamdetError) -> None:
         """Spill the frames, or count them as failed."""
@@ -240,11 +245,13 @@ class SeriesWriter:
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Metadata that came late; kept beside the open file until it closes. Raises `WriteFailed`."""
-        if self._file is not None and self._file.is_open:
+        growing = self._file if self.failure is None else self.spill
+        if growing is not None and growing.is_open:
             try:
-                self._file.note(parameters)
+                growing.note(parameters)
             except OSError as error:
-                raise WriteFailed(f"The parameters can't be kept beside {self.path}: {error.strerror}.") from error
+                raise WriteFailed(f"The parameters can't be kept beside {growing.path}: {error.strerror}.") from error
+        if any(one is not None and one.is_open for one in (self._file, self.spill)):
             self._late.update(parameters)
         self.request = self.request.model_copy(update={"metadata": {**self.request.metadata, **parameters}})
 
@@ -252,11 +259,20 @@ class SeriesWriter:
         """Close the file and judge the series."""
         self._series = series
         self.flush()
+        self._look_a_last_time()
         self._cut(series)
         self._ended_at = now_utc()
         self._judge(series)
         self._close()
         log.info("series %s ended %s. %s", self.id, self._outcome, self._reason)
+
+    def _look_a_last_time(self) -> None:
+        """Notice that the file has gone, also when no frame came since."""
+        if self._file is not None and self._file.is_open and self.failure is None:
+            try:
+                _check_in_place(self._file)
+            except WriteFailed as error:
+                self._fail(error)
 
     def _cut(self, series: Series) -> None:
         if self._file is None or self.keep is None or self.failure is not None or self.keep >= self._file.rows:

@@ -107,6 +107,13 @@ async def test_a_folder_that_is_missing_hides_no_metrics(connect: Connect, camer
     assert len(re.findall(r"^# TYPE streamdet_ready ", text, re.MULTILINE)) == 1
 
 
+async def test_who_forgets_the_camera_is_told(connect: Connect) -> None:
+    error = (await connect(key=True).post("/api/v1/series", json={})).json()["error"]
+
+    assert error["code"] == "not_found"
+    assert error["hint"] == "Each has its own, below /cameras/one, /cameras/two."
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/cameras/one/"])
 async def test_pages_need_nothing_from_elsewhere(connect: Connect, path: str) -> None:
     answer = await connect().get(path)

@@ -135,3 +135,28 @@ def test_the_command_says_all_and_ends_with_1_for_what_is_bad(
     said = capsys.readouterr().out
     assert "NO  rest.port" in said
     assert "1 thing to mend" in said
+
+
+def test_a_disk_with_less_than_is_asked_for(tmp_path: Path) -> None:
+    made = config(tmp_path, files=FileConfig(directory=tmp_path, least_free_megabytes=1e12))
+
+    (found,) = findings(made, "no series begins")
+    assert found.verdict is Verdict.BAD
+
+
+def test_a_second_directory(tmp_path: Path) -> None:
+    made = config(tmp_path, files=FileConfig(directory=tmp_path, spill=tmp_path / "second"))
+    (found,) = findings(made, "second directory")
+    assert found.verdict is Verdict.DOUBTFUL and "same disk" in found.what
+    elsewhere = config(tmp_path, files=FileConfig(directory=tmp_path, spill=Path("/dev/shm/streamdet")))
+    (found,) = findings(elsewhere, "can take no more")
+    assert found.verdict is Verdict.FINE
+    assert not Path("/dev/shm/streamdet").exists()
+
+
+def test_files_that_can_not_be_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = config(tmp_path, files=FileConfig(directory=tmp_path, owner="nobody"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    (found,) = findings(made, "whom they should")
+    assert found.verdict is Verdict.BAD and "only root" in found.what

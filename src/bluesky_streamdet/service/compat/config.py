@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -80,6 +80,12 @@ class CompatConfig(Section):
         for network in networks:
             ipaddress.ip_network(network, strict=False)
         return networks
+
+    @model_validator(mode="after")
+    def _has_no_settings_of_another(self) -> Self:
+        if (self.users or self.sources) and self.dialect != "pco-supervisor":
+            raise ValueError("users and sources are for dialect: pco-supervisor only")
+        return self
 
     @field_validator("sources")
     @classmethod

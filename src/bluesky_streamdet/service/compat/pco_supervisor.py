@@ -88,14 +88,16 @@ class PcoSupervisor:
 
     async def start(self, request: Request) -> Response:
         """Arm a series, as asked; the answer and /error say why not."""
-        async with self._one_at_a_time:
-            try:
-                await self._start(pco_request.read(await body_of(request)))
-            except StreamdetError as error:
-                text = TAKEN if isinstance(error, DatasetTaken) else str(error)
-                self.account.refused = self.account.runs is None
-                log.warning("no series was started: %s", text)
-                return JSONResponse({"success": False, **self.journal.complain(text)}, status_of(error))
+        try:
+            # Read before anybody has to wait for it: a client may never send the rest.
+            asked = pco_request.read(await body_of(request))
+            async with self._one_at_a_time:
+                await self._start(asked)
+        except StreamdetError as error:
+            text = TAKEN if isinstance(error, DatasetTaken) else str(error)
+            self.account.refused = self.account.runs is None
+            log.warning("no series was started: %s", text)
+            return JSONResponse({"success": False, **self.journal.complain(text)}, status_of(error))
         return JSONResponse({"success": True})
 
     def status(self, port: str) -> str:
@@ -111,6 +113,7 @@ class PcoSupervisor:
         order = asked.order(self._compat)
         if (running := self.account.runs) is not None:
             raise Busy(f"The writer is running already: series {running.id}.", "Stop it, or wait for its end.")
+        await self._end_writer()  # Of a series that has ended this moment.
         await self._connect(asked.connection_address)
         listener = self._listen()
         try:

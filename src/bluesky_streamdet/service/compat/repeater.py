@@ -184,14 +184,14 @@ class Repeater:
 
     async def answer(self, act: Act, request: Request) -> Answer:
         """Do what is asked, one at a time, and say how it went."""
-        async with self._one_at_a_time:
-            try:
-                more = await act(await body_of(request))
-            except Refused as refusal:
-                return self.failed(str(refusal))
-            except StreamdetError as error:
-                return self.failed(str(error))
-            return self.done(**(more or {}))
+        try:
+            # Read before anybody has to wait for it: a client may never send the rest.
+            asked = await body_of(request)
+            async with self._one_at_a_time:
+                more = await act(asked)
+        except (Refused, StreamdetError) as error:
+            return self.failed(str(error))
+        return self.done(**(more or {}))
 
     def done(self, **more: Any) -> Answer:
         return {"response": "success", "state": self._said_state(), **more}

@@ -185,7 +185,6 @@ def _opened(path: Path, swmr: bool, locking: bool) -> h5py.File:
     if not swmr:
         return h5py.File(path, "r+", libver=WITHOUT_SWMR, locking=locking)
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     access.set_file_locking(locking, False)
     # h5py's own opening has no such mode, and one that is set later leaves a moment in which a kill costs the file.

@@ -16,20 +16,28 @@ from bluesky_streamdet.core.quantities import DEEPEST, Quantity, quantity_of
 log = logging.getLogger(__name__)
 
 LONGEST_NAME = 200
+SAID = "said_as"
+"""Attribute of a field whose name HDF5 can't have: the name that it was said under."""
 
 
 def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0) -> None:
-    """Write `value` under `name`, whatever it is. Raises `OSError`.
+    """Write `value` under `name`, whatever it is; a value of that name is replaced. Raises `OSError`.
 
     A quantity becomes a number with its unit, another dict a group, what HDF5 can't hold JSON, None nothing. What can't
     be written even so is left out with a warning, as no setting is worth the frames. unit: of what is no quantity.
     level: of the dict that it is in; one deeper than `DEEPEST` becomes JSON.
     """
-    name = clean(name)
+    said, name = text(str(name)), name_in(group, name)
     if name in group:
         del group[name]
     if value is None:
         return
+    _write(group, name, value, unit, level)
+    if name != said and name in group:
+        group[name].attrs[SAID] = said
+
+
+def _write(group: h5py.Group, name: str, value: Any, unit: str, level: int) -> None:
     if (quantity := _quantity(value)) is not None:
         value, unit = quantity.value, quantity.units or unit
     if isinstance(value, Mapping) and level < DEEPEST:
@@ -44,6 +52,14 @@ def put(group: h5py.Group, name: str, value: Any, unit: str = "", level: int = 0
         return
     if unit:
         group[name].attrs["units"] = unit
+
+
+def name_in(group: h5py.Group, name: str) -> str:
+    """What `name` is called in the group, or will be: not as another one, of which as much is left."""
+    said, free = text(str(name)), clean(name)
+    while free in group and group[free].attrs.get(SAID, free) != said:
+        free += "_"
+    return free
 
 
 def clean(name: str) -> str:

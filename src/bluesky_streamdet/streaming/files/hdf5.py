@@ -1,7 +1,6 @@
 """One series in one HDF5 file: frames as they came, by direct chunk writes; readable by others while it grows (SWMR).
 
 What is counted as readable survives `kill -9` of this process. The datasets are never longer than what was written.
-Frames that are small and not compressed share a chunk; its part that is not filled yet is written again with the next.
 """
 
 from __future__ import annotations
@@ -10,20 +9,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 
 from bluesky_streamdet.core.errors import FileTaken
-from bluesky_streamdet.core.events import Frame, FrameFormat
+from bluesky_streamdet.core.events import Frame
 from bluesky_streamdet.streaming.files import appending, layouts, places, placing
 from bluesky_streamdet.streaming.files.access import AS_USUAL, Access, Writable
 from bluesky_streamdet.streaming.files.amending import amended, redo_log
 from bluesky_streamdet.streaming.files.beside import Beside
-from bluesky_streamdet.streaming.files.chunks import Misfit, SharedChunk, storage_of
+from bluesky_streamdet.streaming.files.chunks import Misfit
 from bluesky_streamdet.streaming.files.facts import facts_of
 from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
-from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE, add_flat_view
+from bluesky_streamdet.streaming.files.flatview import add_flat_view
+from bluesky_streamdet.streaming.files.framedata import FrameData
 from bluesky_streamdet.streaming.files.growth import Growth
 from bluesky_streamdet.streaming.files.journal import append_journal, journal_of, take_journal
 from bluesky_streamdet.streaming.files.layouts import Chosen
@@ -34,6 +34,15 @@ from bluesky_streamdet.streaming.files.paths import EXISTS
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.verdict import Verdict
 from bluesky_streamdet.streaming.status import DatasetReport, ScalarReport, SeriesReport
+
+
+class Opening(NamedTuple):
+    """What is known when a file is opened: its first frame, when the series began, what its header and request say."""
+
+    first: Frame
+    started: datetime
+    metadata: Mapping[str, Any]
+    parameters: Mapping[str, Any]
 
 
 class SeriesFile:
@@ -83,11 +92,9 @@ class SeriesFile:
         self._part = part
         self._opened: Writable | None = None
         self._file: h5py.File | None = None
-        self._format: FrameFormat | None = None
         self._growth = Growth({})
+        self._frames: FrameData | None = None
         self._beside: Beside | None = None
-        self._together = 1
-        self._shared = SharedChunk(0, 0)
         self._verdict: Verdict | None = None
 
     @property
@@ -112,18 +119,19 @@ class SeriesFile:
         mould: shared with other parts of the series that are opened with the same values.
         Raises `FileTaken` for a file that is there: unless asked to replace it, or to append what fits into it.
         """
+        opening = Opening(first, started, metadata, parameters or {})
         if self.path.exists() and (self._append or self._adds):
             go_on = self._go_on if self._append else self._add_dataset
-            go_on(first, started, metadata, parameters or {})
+            go_on(opening)
             return
         if mould is not None and mould.content is None:
-            self._fill(mould, first, started, metadata, parameters or {})
+            self._fill(mould, opening)
         self._file = self._create(None if mould is None else mould.content)
         try:
             if mould is None:
-                self._make(self._file, first, started, metadata, parameters or {})
+                self._make(self._file, opening)
             else:
-                self._take(self._file, mould, first, started, metadata)
+                self._take(self._file, mould, opening)
             assert self._opened is not None
             self._opened.grow()
         except REFUSALS as error:
@@ -147,62 +155,43 @@ class SeriesFile:
         names = placing.missing(self._chosen.layout, parameters)
         return f"parameters that the layout {self.layout} requires were not given: {', '.join(names)}" if names else ""
 
-    def _make(
-        self,
-        file: h5py.File,
-        first: Frame,
-        started: datetime,
-        metadata: Mapping[str, Any],
-        parameters: Mapping[str, Any],
-    ) -> None:
+    def _make(self, file: h5py.File, opening: Opening) -> None:
         """Put all into the file that it will hold while it grows."""
         layout, there = self._chosen.layout, self._places
-        facts = self._facts(first, started, metadata)
+        facts = self._facts(opening)
         placing.make(file, layout, facts)
         if self._part is not None:
             self._part.write(file)
-        self._verdict = Verdict.create(file, there, self._series, started)
-        placing.add_settings(file, layout, there, metadata)
-        placing.add_parameters(file, layout, there, parameters)
-        self._lay_out(file, first, metadata, facts)
-        placing.link(file, layout, facts, scalars=bool(first.format.scalars))
+        self._verdict = Verdict.create(file, there, self._series, opening.started)
+        placing.add_settings(file, layout, there, opening.metadata)
+        placing.add_parameters(file, layout, there, opening.parameters)
+        self._lay_out(file, opening, facts)
+        placing.link(file, layout, facts, scalars=bool(opening.first.format.scalars))
         if self._also is not None:
             placing.link_also(file, there, facts["columns"], self._also)
         places.write(file, self._chosen, there)
 
-    def _fill(
-        self,
-        mould: Mould,
-        first: Frame,
-        started: datetime,
-        metadata: Mapping[str, Any],
-        parameters: Mapping[str, Any],
-    ) -> None:
+    def _fill(self, mould: Mould, opening: Opening) -> None:
         try:
-            mould.fill(
-                lambda file: self._make(file, first, started, metadata, parameters), self._access.library(self.path)
-            )
+            mould.fill(lambda file: self._make(file, opening), self._access.library(self.path))
         except REFUSALS as error:
             raise failed(self.path, "set up", error) from error
         mould.places = self._places
 
-    def _take(
-        self, file: h5py.File, mould: Mould, first: Frame, started: datetime, metadata: Mapping[str, Any]
-    ) -> None:
+    def _take(self, file: h5py.File, mould: Mould, opening: Opening) -> None:
         """Find in the file what another one has put into the mould, and say how this one differs."""
         assert mould.places is not None and self._part is not None
-        self._places = mould.places
+        self._places = mould.places.model_copy(deep=True)
         self._part.change(file)
         self._verdict = Verdict(file, self._places)
-        self._lay_out(file, first, metadata, self._facts(first, started, metadata), 0)
+        self._lay_out(file, opening, self._facts(opening), 0)
         self._growth.begin(file)
 
-    def _facts(self, first: Frame, started: datetime, said: Mapping[str, Any]) -> dict[str, Any]:
-        return facts_of(self._chosen.layout, self._places, self._series, started, first.format, self._event, said)
+    def _facts(self, opening: Opening) -> dict[str, Any]:
+        form, layout = opening.first.format, self._chosen.layout
+        return facts_of(layout, self._places, self._series, opening.started, form, self._event, opening.metadata)
 
-    def _add_dataset(
-        self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any]
-    ) -> None:
+    def _add_dataset(self, opening: Opening) -> None:
         """Put another dataset into a file that is there, whole or not at all; then open it to write."""
         self._chosen = appending.look_beside(self.path, self._detector, self._dataset)
         self._places = places.places_by(self._chosen, self._detector, self._dataset)
@@ -212,61 +201,53 @@ class SeriesFile:
                 if late:  # of the series before, which could not write them
                     before = places.read(file)
                     placing.add_parameters(file, places.layout_in(file, before).layout, before, late)
-                self._make(file, first, started, metadata, parameters)
+                self._make(file, opening)
             journal_of(self.path).unlink(missing_ok=True)
-            self._open_again(first, started, metadata, 0)
+            self._open_again(opening, 0)
         except REFUSALS as error:
             self._give_up()
             raise failed(self.path, "opened to add to", error) from error
 
-    def _go_on(
-        self, first: Frame, started: datetime, metadata: Mapping[str, Any], parameters: Mapping[str, Any]
-    ) -> None:
+    def _go_on(self, opening: Opening) -> None:
         """Open a file that is there behind its last frame, once it is sure that this one fits."""
         before = appending.look(self.path, self._detector, self._series, self._event, self._dataset)
         try:
             with open_to_read(self.path) as file:
                 self._places = places.read(file, self._dataset)
                 self._chosen = places.layout_in(file, self._places)
-                self._lay_out(file, first, metadata, self._facts(first, started, metadata), before.readable)
+                self._lay_out(file, opening, self._facts(opening), before.readable)
         except Misfit as error:
             self.data = None
             raise appending.refused(self.path, f"{error}.") from error
         except REFUSALS as error:
             raise failed(self.path, "read", error) from error
         try:
-            file = self._open_again(first, started, metadata, before.readable)
+            file = self._open_again(opening, before.readable)
             self._verdict = Verdict(file, self._places)
-            self._verdict.set_aside(before.account, self._series, started)
+            self._verdict.set_aside(before.account, self._series, opening.started)
             late = take_journal(self.path)
-            self._added = {"late": late, "settings": dict(metadata), "parameters": dict(parameters)}
+            self._added = {"late": late, "settings": dict(opening.metadata), "parameters": dict(opening.parameters)}
         except REFUSALS as error:
             self._give_up()
             raise failed(self.path, "opened to go on with", error) from error
 
-    def _open_again(self, first: Frame, started: datetime, metadata: Mapping[str, Any], before: int) -> h5py.File:
+    def _open_again(self, opening: Opening, before: int) -> h5py.File:
         self._opened = self._access.open_to_append(self.path)
         self._opened.grow()
         self._file = file = self._opened.file
         self._verdict = Verdict(file, self._places)
-        self._lay_out(file, first, metadata, self._facts(first, started, metadata), before)
+        self._lay_out(file, opening, self._facts(opening), before)
         return file
 
-    def _lay_out(
-        self,
-        file: h5py.File,
-        first: Frame,
-        metadata: Mapping[str, Any],
-        facts: Mapping[str, Any],
-        before: int | None = None,
-    ) -> None:
+    def _lay_out(self, file: h5py.File, opening: Opening, facts: Mapping[str, Any], before: int | None = None) -> None:
         """Make all datasets that grow; or find them, with the frames that they have. Raises `Misfit`."""
         self._before = before or 0
         self._growth = Growth(facts, self._part.first_row if self._part is not None else 0)
-        self._open_data(file, first.format, before)
-        layout = self._chosen.layout
-        self._beside = Beside(file, layout, self._places, first, metadata, self._growth, self._event, before)
-        assert self.data is not None
+        first, said = opening.first, opening.metadata
+        layout, there, event = self._chosen.layout, self._places, self._event
+        self._frames = FrameData(file, there.frames, first.format, event, layout.frames, self._growth, before)
+        self._beside = Beside(file, layout, there, first, said, self._growth, event, before)
+        self.data = self._frames.report
         self.data.columns, self.data.scalars = self._beside.columns, self._beside.scalars
         also = placing.other_paths(layout, facts, scalars=bool(first.format.scalars))
         self.data.also = also if self._also is None else [*also, self._also]
@@ -282,72 +263,16 @@ class SeriesFile:
             raise failed(self.path, "created", error) from error
         return self._opened.file
 
-    def _open_data(self, file: h5py.File, form: FrameFormat, before: int | None) -> None:
-        wanted, path = self._chosen.layout.frames, self._places.frames
-        storage = storage_of(form, self._event, wanted.frames_per_chunk)
-        own = self._growth.attributes(path, wanted.attributes)
-        if before is None:
-            data = storage.create(file, path, form.encoding)
-            data.attrs.update(own)
-            if self._event > 1:
-                data.attrs[EVENT_ATTRIBUTE] = self._event
-        else:
-            data = file[path]
-            storage.check(data)
-        self._format, self._together = form, storage.together
-        if self._together > 1:
-            self._shared = SharedChunk(self._together, form.nbytes)
-            self._shared.resume(data, self._before, self._event)
-        self._id = data.id
-        self._tail = storage.tail
-        self._zeros = (0,) * len(form.shape)
-        self.data = DatasetReport(
-            dataset=path,
-            shape=form.shape,
-            dtype=form.dtype,
-            chunk_shape=storage.chunk,
-            frames_per_event=self._event,
-            first_row=self._before,
-        )
-
     def write(self, frames: Sequence[Frame]) -> None:
         """Append frames of one format, in this order. Raises `WriteFailed`."""
-        assert self._beside is not None
+        assert self._frames is not None and self._beside is not None
         try:
-            end = self._end + len(frames)
-            self._id.set_extent((-(-end // self._event), *self._tail))
-            if self._together > 1:
-                self._write_shared(frames)
-            else:
-                self._write_single(frames)
+            self._frames.write(frames)
         except REFUSALS as error:
             raise failed(self.path, "written", error) from error
+        finally:
+            self.rows = self._frames.end - self._before
         self._beside.take(frames)
-
-    def _write_single(self, frames: Sequence[Frame]) -> None:
-        write, event = self._id.write_direct_chunk, self._event
-        for frame in frames:
-            row = (self._end,) if event == 1 else divmod(self._end, event)
-            if len(frame.parts) == 1:
-                write((*row, *self._zeros), frame.parts[0])
-            else:
-                step, rest = frame.format.chunk[0], self._zeros[1:]
-                for index, part in enumerate(frame.parts):
-                    write((*row, index * step, *rest), part)
-            self.rows += 1
-
-    def _write_shared(self, frames: Sequence[Frame]) -> None:
-        shared = self._shared
-        for frame in frames:
-            shared.add(frame.parts[0])
-            self.rows += 1
-            if shared.full:
-                self._write_chunk()
-                shared.clear()
-
-    def _write_chunk(self) -> None:
-        first = (self._end - self._shared.frames) // self._event
-        self._id.write_direct_chunk((first, *(0 for _ in self._tail)), self._shared.buffer)
 
     @property
     def _end(self) -> int:
@@ -356,16 +281,15 @@ class SeriesFile:
 
     def accepts(self, frame: Frame) -> bool:
         """Whether the frame is of the kind that the file was opened for."""
-        return frame.format is self._format or frame.format == self._format
+        return self._frames is not None and self._frames.accepts(frame)
 
     def flush(self) -> int:
         """Make all that was written readable by other processes; return how many frames that is."""
-        if self._file is not None and self._beside is not None and self.rows > self.readable:
+        if self._file is not None and self.rows > self.readable:
+            assert self._frames is not None and self._beside is not None
             try:
-                if self._shared.frames:
-                    self._write_chunk()
                 # First the frames, then what counts them: a crash in between must not leave a count without frames.
-                self._id.flush()
+                self._frames.flush()
                 self._beside.write()
                 self._growth.update(self._file, self._end)
                 self._file.flush()
@@ -385,8 +309,8 @@ class SeriesFile:
     def forget_unflushed(self) -> int:
         """After a failure: count on nothing but what was readable before. Returns how many frames that gives up."""
         lost, self.rows = self.rows - self.readable, self.readable
-        self._shared.clear()
-        if self._beside is not None:
+        if self._frames is not None and self._beside is not None:
+            self._frames.forget(self._end)
             self._beside.forget()
         return lost
 
@@ -402,11 +326,12 @@ class SeriesFile:
             self._trim()
             assert self._verdict is not None
             self._verdict.write(report, slice(self._before, self._end))
-            assert self._opened is not None
+            assert self._opened is not None and self._beside is not None
+            wanted = bool(late or self._event > 1 or self._added or self._beside.has_values_apart)
+            wanted = wanted and self._opened.in_place  # What has its path now may be another file.
             self._opened.close()
             self._file = self._opened = None
-            assert self._beside is not None
-            if late or self._event > 1 or self._added or self._beside.has_values_apart:
+            if wanted:
                 self._add(late)
         except REFUSALS as error:
             raise failed(self.path, "closed well", error) from error
@@ -430,15 +355,14 @@ class SeriesFile:
 
     def _trim(self) -> None:
         """Bring all datasets to the length that counts."""
-        assert self._file is not None and self._beside is not None
-        self._id.set_extent((-(-self._end // self._event), *self._tail))
+        assert self._file is not None and self._frames is not None and self._beside is not None
+        self._frames.trim(self._end)
         self._beside.trim(self._end)
         self._growth.update(self._file, self._end)
 
     def _give_up(self) -> None:
         """Let go of the file, whatever state it is in. What was flushed stays readable."""
         opened, self._opened, self._file = self._opened, None, None
-        self._shared.clear()
         if opened is not None:
             try:
                 opened.close()

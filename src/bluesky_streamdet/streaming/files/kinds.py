@@ -90,7 +90,9 @@ def packed(values: Values, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tupl
         array = np.array(values)
     except (ValueError, OverflowError):
         return _one_by_one(values, dtype, shape, fits)
-    if array.shape != (len(values), *shape) or not fits(array, dtype).all():
+    # Whole numbers among others have become floats, and the largest of them perhaps other numbers.
+    unsure = array.dtype.kind == "f" and bool((np.abs(array) >= EXACT).any())
+    if unsure or array.shape != (len(values), *shape) or not fits(array, dtype).all():
         return _one_by_one(values, dtype, shape, fits)
     return array.astype(dtype, copy=False), {}
 

@@ -19,6 +19,8 @@ def complaints(layout: Layout) -> Iterator[Complaint]:
     taken: dict[str, tuple[str, ...]] = {}
     for where, template in layout.datasets():
         path = fill(template, words)
+        if path == "/":
+            yield where, "/ is the file's own group; a dataset has a name, as in /entry/data"
         if path in taken:
             yield where, f"it has the path of {_named(taken[path])}, {template}"
         taken.setdefault(path, where)
@@ -65,7 +67,9 @@ def _of_links(layout: Layout, words: dict[str, str], taken: dict[str, tuple[str,
     made |= {above for one in made for above in _above(one)}
     for path, link in layout.links.items():
         to = fill(link.to, words)
-        if not link.soft and to not in made:
+        if to == fill(path, words):
+            yield ("links", path), "it leads to itself"
+        elif not link.soft and to not in made:
             yield ("links", path), f"the layout makes nothing at {link.to}; only a soft link may lead there"
 
 

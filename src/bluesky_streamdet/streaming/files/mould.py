@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import h5py
 
+from bluesky_streamdet.streaming.files.parts import INDEX
 from bluesky_streamdet.streaming.files.places import Places
 
 
@@ -26,4 +27,7 @@ class Mould:
         memory = io.BytesIO()
         with h5py.File(memory, "w", libver=library) as file:
             make(file)
+            if INDEX in file.attrs:
+                # A copy is none of the parts until it is said which: a crash must not leave two of them.
+                file.attrs.modify(INDEX, 0)
         self.content = memory.getvalue()

@@ -37,15 +37,15 @@ class Part:
 
     def change(self, file: h5py.File) -> None:
         """Say it in a file that was made for another part of the same series."""
-        file.attrs.modify(INDEX, self.index)
         file.attrs.modify(FIRST_ROW, self.first_row)
+        file.attrs.modify(INDEX, self.index)
 
     @classmethod
     def read(cls, file: h5py.File) -> Self | None:
         """None for a file that is no part."""
         said = file.attrs
-        if INDEX not in said:
-            return None
+        if not said.get(INDEX, 0):
+            return None  # also one of which nobody has said yet which it is; it has no frames
         return cls(int(said[INDEX]), int(said[FIRST_ROW]), str(said[MASTER]))
 
 

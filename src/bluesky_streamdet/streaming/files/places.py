@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from pydantic import BaseModel
 
+from bluesky_streamdet import __version__
 from bluesky_streamdet.documents import COLUMN_UNITS, COLUMNS
 from bluesky_streamdet.streaming.files import layouts
 from bluesky_streamdet.streaming.files.layout import Layout, fill
@@ -64,10 +65,7 @@ def places_by(chosen: Chosen, detector: str, dataset: str) -> Places:
     layout = chosen.layout
     words = layout.words(names(detector, dataset))
     keys = layout.columns.names
-    columns = {
-        key: fill(layout.column_path(keys[key].path if key in keys else key), words)
-        for key in COLUMNS
-    }
+    columns = {key: fill(layout.column_path(keys[key].path if key in keys else key), words) for key in COLUMNS}
     return Places(
         layout=chosen.name,
         detector=detector,
@@ -102,6 +100,7 @@ def write(file: h5py.File, chosen: Chosen, places: Places) -> None:
     data = file[places.frames]
     data.attrs.update({ACCOUNT: places.account, LAYOUT: places.layout, "detector": places.detector})
     account = file[places.account]
+    account.attrs["creator"], account.attrs["creator_version"] = "bluesky-streamdet", __version__
     account[PLACES] = places.model_dump_json()
     account[LAYOUT] = chosen.layout.model_dump_json(exclude_defaults=True)
     file.attrs[FRAMES] = [*datasets(file), places.frames]

@@ -11,7 +11,7 @@ import h5py
 from bluesky_streamdet.core.metadata import unit_of
 from bluesky_streamdet.core.quantities import converted, quantity_of
 from bluesky_streamdet.streaming.files import experiment
-from bluesky_streamdet.streaming.files.fields import add_group, clean, put
+from bluesky_streamdet.streaming.files.fields import add_group, clean, name_in, put
 from bluesky_streamdet.streaming.files.growth import stored, value_of
 from bluesky_streamdet.streaming.files.layout import Layout, Place, fill
 from bluesky_streamdet.streaming.files.places import Places, words_of
@@ -126,8 +126,8 @@ def add_parameters(file: h5py.File, layout: Layout, places: Places, parameters: 
                 continue
         group = add_group(file, places.collected, "NXcollection")
         put(group, name, value)
-        if why and clean(name) in group:
-            group[clean(name)].attrs[REFUSED] = why
+        if why and (kept := name_in(group, name)) in group:
+            group[kept].attrs[REFUSED] = why
 
 
 def missing(layout: Layout, parameters: Mapping[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.failing import REFUSALS
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.master import write_master
+from bluesky_streamdet.streaming.files.mould import Mould
 from bluesky_streamdet.streaming.files.naming import Name
 from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
 from bluesky_streamdet.streaming.files.parts import Part
@@ -83,6 +84,7 @@ class RollingFile:
         self._part: SeriesFile | None = None
         self._opening: tuple[Frame, datetime, Mapping[str, Any]] | None = None
         self._parameters: dict[str, Any] = {}
+        self._mould = Mould()
         self._late: dict[str, Any] = {}
         self._keep: int | None = None
         self._shown_at = self._showing = 0.0
@@ -135,7 +137,9 @@ class RollingFile:
         index = len(self._closed) + 1
         part = self._make(self._rolling.part(index), Part(index, self._before, self.path.name))
         first, started, metadata = self._opening
-        part.open(first, started, metadata, self._parameters)
+        # Many series have one part only, which need not be like any other.
+        mould = None if index == 1 else self._mould
+        part.open(first, started, metadata, self._parameters, mould)
         self._late = {}
         self._part = part
         self._data = self._data or part.data
@@ -177,7 +181,7 @@ class RollingFile:
     def _get_to_know(self, path: Path) -> None:
         """Read what the master needs to know of a part, so that this does not take long when there are thousands."""
         with suppress(*REFUSALS):  # the master will say what is the matter
-            like = self._known[self._closed[-1]] if self._closed else None
+            like = self._known.get(self._closed[-1]) if self._closed else None
             self._known[path] = read_source(Share(path, self._series), like)
 
     def _show(self) -> None:
@@ -212,6 +216,7 @@ class RollingFile:
             self._part.note(parameters)
             self._late.update(parameters)
         self._parameters.update(parameters)
+        self._mould = Mould()
 
     def flush(self) -> int:
         """Make all that was written readable by other processes; return how many frames that is."""

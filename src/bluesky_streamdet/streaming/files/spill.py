@@ -73,6 +73,15 @@ class Spill:
         except (StreamdetError, OSError) as error:
             self._fail(error)
 
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None and self._file.is_open
+
+    def note(self, parameters: Mapping[str, Any]) -> None:
+        """Keep parameters that came late beside the open file. Raises `OSError`."""
+        assert self._file is not None
+        self._file.note(parameters)
+
     def flush(self) -> None:
         """Make what was written readable."""
         if self._file is None or self.failure is not None:
@@ -84,7 +93,7 @@ class Spill:
 
     def close(self, report: SeriesReport, late: Mapping[str, Any]) -> None:
         """Close the file, with an account of what it holds. report: of the series. late: parameters that came late."""
-        if self._file is None or not self._file.is_open:
+        if self._file is None or not self.is_open:
             return
         ledger = LedgerReport(received=self.readable, unique=self.readable, written=self.readable)
         of = f"the first {report.ledger.written} frames of series {report.id} are in {report.file}"

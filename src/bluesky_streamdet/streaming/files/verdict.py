@@ -25,6 +25,8 @@ from bluesky_streamdet.streaming.files.fields import add_group
 from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
+COMPLETE = "complete"
+"""Attribute of the root: whether every series of the file is complete. It is false as long as one is written."""
 UNKNOWN = -1
 """Stands for an expected number of frames that nobody said."""
 SHARED = "shared"
@@ -73,7 +75,8 @@ class Verdict:
         self._end = file[places.end_time]
         self._outcome = account["outcome"]
         self._reason = account["reason"]
-        self._counts = {name: ledger[name] for name in COUNTS}
+        # By HDF5's own functions, as a series of many files does this for each of them.
+        self._counts = {name: h5py.h5d.open(ledger.id, name.encode()) for name in COUNTS}
         self._shared = ledger.get(SHARED)
         self._reasons = ledger["reasons"]
         self._ranges = ledger["missing_ranges"]
@@ -82,6 +85,7 @@ class Verdict:
     @classmethod
     def create(cls, file: h5py.File, places: Places, series: str, started: datetime) -> Self:
         """Make the places."""
+        file.attrs[COMPLETE] = False
         account = add_group(file, places.account, "NXcollection")
         ledger = add_group(account, "ledger", "NXcollection")
         _fill(_text_place(file, places.identifier, LONGEST_IDENTIFIER), series)
@@ -102,6 +106,7 @@ class Verdict:
 
     def set_aside(self, account: Account, series: str, started: datetime) -> None:
         """Move the account of the last series into the table, and be ready for that of another."""
+        self._mark(complete=False)
         rows = len(self._earlier)
         self._earlier.resize((rows + 1,))
         self._earlier[rows] = _account_text(account).encode()
@@ -111,7 +116,7 @@ class Verdict:
         for place in (self._reason, self._end):
             _fill(place, "")
         for place in self._counts.values():
-            place[()] = UNKNOWN
+            _count(place, UNKNOWN)
         self._reasons[...] = np.zeros(MOST_REASONS, self._reasons.dtype)
         self._ranges.resize((0, 2))
         validity.fill(self._ledger, None)
@@ -132,7 +137,7 @@ class Verdict:
             if isinstance(value, dict):
                 reasons += [f"{name} {count}: {why}" for why, count in value.items()]
                 value = sum(value.values())
-            self._counts[name][()] = UNKNOWN if value is None else value
+            _count(self._counts[name], UNKNOWN if value is None else value)
         if self._shared is not None:
             self._shared[()] = report.ledger.shared
         _fill(self._reasons, reasons[:MOST_REASONS])
@@ -148,11 +153,20 @@ class Verdict:
             if numbers is None:
                 numbers = np.asarray(self._file[self._places.columns["sequence_number"]]).reshape(-1)[rows]
             validity.fill(self._ledger, validity.vector(numbers, report.ledger.missing_ranges, report.ledger.expected))
+        self._mark(complete=report.outcome is Outcome.COMPLETE and _others_complete(self._file, self._places))
+
+    def _mark(self, *, complete: bool) -> None:
+        if COMPLETE in self._file.attrs:  # not in files of an older version
+            self._file.attrs.modify(COMPLETE, complete)
 
 
 def read_accounts(file: h5py.File, places: Places) -> list[Account]:
     """The series that were in the file before its last one; none in a file that was not appended to."""
-    table = file[places.account].get("series")
+    return _accounts_of(file[places.account])
+
+
+def _accounts_of(account: h5py.Group) -> list[Account]:
+    table = account.get("series")
     if not isinstance(table, h5py.Dataset):
         return []
     if table.dtype.names:
@@ -167,6 +181,14 @@ def _of_older_version(row: Any) -> Account:
         said[name] = row[name].decode() if isinstance(row[name], bytes) else int(row[name])
     times = {name: said[name] or None for name in ("started_at", "ended_at")}
     return Account.model_validate({**said, **times, "ledger": json.loads(said["ledger"])})
+
+
+def _others_complete(file: h5py.File, places: Places) -> bool:
+    """Whether all that the file had before the last series is complete, of its dataset and of others."""
+    groups = {str(file[str(path)].attrs["account"]) for path in file.attrs.get("frames", ())} | {places.account}
+    earlier = [one.outcome for group in groups for one in _accounts_of(file[group])]
+    others = [file[f"{group}/outcome"].asstr()[()] for group in groups - {places.account}]
+    return all(one == Outcome.COMPLETE for one in (*earlier, *others))
 
 
 def read_ledger(file: h5py.File, places: Places) -> LedgerReport:
@@ -211,6 +233,10 @@ def _account_text(account: Account) -> str:
 def _cut(text: str, size: int) -> bytes:
     """As much of a text as there is room for, cut between two letters."""
     return text.encode(errors="replace")[:size].decode(errors="ignore").encode()
+
+
+def _count(place: h5py.h5d.DatasetID, value: int) -> None:
+    place.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(value, np.int64))
 
 
 def _fill(dataset: h5py.Dataset, text: str | list[str]) -> None:

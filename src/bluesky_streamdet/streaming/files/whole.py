@@ -28,7 +28,7 @@ from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 WORST = (Outcome.ABORTED, Outcome.INTERRUPTED, Outcome.INCOMPLETE)
 """What the outcome of one share makes of the whole; the first of them goes before the others."""
-BY_FILE = "frames are in the order of the files, as their numbers are too much mixed"
+BY_FILE = "frames are in the order of the files, and not in that of their numbers"
 DIED = "the writer died before it had written the account of the whole"
 
 
@@ -50,8 +50,10 @@ def write_together(
     sources = _read(path, shares)
     report = _account(path, sources, reports, series, expected)
     known = {one.path: one for one in sources}
+    # Numbers that began anew under one header say nothing of the order.
+    by_number = report.ledger.passes == 1
     if shares and not write_master(
-        path, shares, series=series, report=report, by_number=True, replace=replace, known=known
+        path, shares, series=series, report=report, by_number=by_number, replace=replace, known=known
     ):
         report.reason = "; ".join(filter(None, (report.reason, BY_FILE)))
     return report.model_copy(update={"file": str(path) if shares else None, "parts": len(shares)})
@@ -75,6 +77,8 @@ def restore_master(path: Path) -> SeriesReport:
     """
     try:
         master, shares = parts_beside(path)
+        if not shares:
+            raise WriteFailed(f"None of the files that {path} shows was written by one writer after another.")
         reports = [_own_report(one) for one in shares]
     except REFUSALS as error:
         raise failed(path, "read", error) from error

@@ -137,11 +137,13 @@ def test_what_somebody_asks_for_goes_before(tmp_path: Path) -> None:
         ("users: [0]", "greater than or equal to 1"),
         ("writer_port: 0", "greater than or equal to 1"),
         ("sources: [camera]", "no ZeroMQ address"),
+        ("users: [503], dialect: pco-writer", "for dialect: pco-supervisor only"),
     ],
 )
 def test_an_impossible_setting(tmp_path: Path, setting: str, complaint: str) -> None:
+    settings = setting if "dialect" in setting else f"dialect: pco-supervisor, {setting}"
     with pytest.raises(ConfigError, match=complaint):
-        configured(tmp_path, f"    compat: {{dialect: pco-supervisor, {setting}}}\n")
+        configured(tmp_path, f"    compat: {{{settings}}}\n")
 
 
 # What is told.

@@ -14,7 +14,10 @@ from bluesky_streamdet.core.metadata import UNITS
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.layouts import Chosen
+from bluesky_streamdet.streaming.files.naming import Name
+from bluesky_streamdet.streaming.files.parts import Part
 from bluesky_streamdet.streaming.files.recovering import recover
+from bluesky_streamdet.streaming.files.rolling import Rolling, RollingFile
 from bluesky_streamdet.streaming.files.whole import write_together
 from bluesky_streamdet.streaming.messages import START
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
@@ -116,6 +119,21 @@ def _master(path: Path, layout: Chosen) -> None:
     write_together(path, reports, series="all", expected=FRAMES)
 
 
+def _rolled(path: Path, layout: Chosen) -> None:
+    """The master of three files, in which frames do not all say the same."""
+
+    def make(one: Path, part: Part) -> SeriesFile:
+        return SeriesFile(one, "eiger", "s0", layout=layout, part=part)
+
+    frames = images(encoding=BSLZ4)
+    frames[3].detail = {"name": "x" * 90, "late": "text"}
+    name = Name(path.name).numbered()
+    file = RollingFile(Rolling(path, name, 2), "eiger", "s0", make, layout=layout.name)
+    file.open(frames[0], STARTED, HEADER, ASKED)
+    file.write(frames)
+    file.close(report("s0", FRAMES), {"late": 1})
+
+
 KINDS: dict[str, Callable[[Path, Chosen], None]] = {
     "images": _images,
     "spectra": _spectra,
@@ -126,6 +144,7 @@ KINDS: dict[str, Callable[[Path, Chosen], None]] = {
     "changing": _values_that_change,
     "recovered": _recovered,
     "master": _master,
+    "rolled": _rolled,
 }
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bluesky_streamdet.core.events import Frame
 from bluesky_streamdet.streaming.files import apart, layouts, merging
@@ -118,6 +122,7 @@ def test_times_of_the_detector_are_seconds_from_the_moment_that_the_stream_says(
         pytest.param(["a", "ü" * 5000, "c"], ["a", "ü" * 16, "c"], ["a", "ü" * 5000, "c"], id="a much longer text"),
         pytest.param([1, 2.5, 3], [1, LEAST, 3], [1.0, 2.5, 3.0], id="a number among whole numbers"),
         pytest.param([1, 1 << 70, 3], [1, LEAST, 3], ["1", str(1 << 70), "3"], id="too large a number"),
+        pytest.param([0.5, (1 << 53) + 1, 3], None, ["0.5", "9007199254740993", "3.0"], id="no float says it exactly"),
         pytest.param([1, "off", 3], [1, LEAST, 3], ["1", '"off"', "3"], id="a text among numbers"),
         pytest.param(["1", 2, "off"], ["1", "", "off"], ['"1"', "2", '"off"'], id="a number among texts"),
         pytest.param(
@@ -264,3 +269,47 @@ def test_a_file_shows_no_header_that_its_layout_does_not_name(path: Path) -> Non
     written(path, [first]).close(report(1), {})
     with h5py.File(path) as read:
         assert not {"htype", "source"} & read[DETECTOR].keys()
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)
+numbers = st.integers(-(1 << 66), 1 << 66) | st.floats(allow_nan=False) | st.booleans()
+plain = st.none() | numbers | texts
+anything = (
+    plain | st.lists(numbers, max_size=4) | st.lists(plain, max_size=3) | st.dictionaries(texts, plain, max_size=2)
+)
+pairs = st.lists(st.floats(allow_nan=False), min_size=2, max_size=2)
+alike = st.sampled_from([st.integers(-100, 100), numbers, texts, pairs, anything]).flatmap(
+    lambda one: st.lists(one, min_size=1, max_size=8)
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(of_one=alike, of_another=alike, event=st.sampled_from([1, 3]), flush_each=st.booleans())
+def test_whatever_frames_say_is_in_the_file(
+    tmp_path: Path, of_one: list[Any], of_another: list[Any], event: int, flush_each: bool
+) -> None:
+    path = tmp_path / f"{uuid4()}.h5"
+    said = [
+        {name: value for name, value in (("one", first), ("another", second)) if value is not None}
+        for first, second in zip_longest(of_one, of_another)
+    ]
+    written(path, frames_saying(*said), flush_each, event=event).close(report(len(said)), {})
+    with h5py.File(path) as read:
+        for name in ("one", "another"):
+            found = values_in(read.get(f"{DETECTOR}/{name}"), event, len(said))
+            assert found == [one.get(name, "") for one in said]
+    path.unlink()
+
+
+def values_in(column: h5py.Dataset | None, event: int, frames: int) -> list[Any]:
+    """What a column says, as somebody reads it who knows `content` and `_FillValue`; "" for what is missing."""
+    if column is None:
+        return [""] * frames
+    shape = column.shape[1 + (event > 1) :]
+    if column.dtype.kind in "SO":
+        read = json.loads if column.attrs.get("content") == JSON else str
+        return [read(text) if text else "" for text in column.asstr()[()].reshape(-1)[:frames]]
+    block = column[()].reshape(-1, *shape)[:frames]
+    fill = column.attrs.get("_FillValue")
+    nothing = np.isnan(block) if fill is None else block == fill
+    return ["" if np.all(none) else row for none, row in zip(nothing, block.tolist(), strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import DatasetTaken, FileTaken, RequestRefused
 from bluesky_streamdet.core.events import BSLZ4
@@ -21,6 +22,7 @@ from bluesky_streamdet.streaming.files.journal import append_journal, journal_of
 from bluesky_streamdet.streaming.files.layouts import Layouts
 from bluesky_streamdet.streaming.files.reader import open_to_read, read_frames
 from bluesky_streamdet.streaming.header import read_header
+from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.status import LedgerReport
 from tests.unit.streaming.elsewhere import Elsewhere
 from tests.unit.streaming.files.laid_out import SHIPPED, STARTED, opened, report, shipped, write
@@ -283,6 +285,15 @@ def test_no_name_of_a_dataset_spoils_the_file(path: Path, name: str, dataset: st
         write(path, shipped(name), [frame(1)], "s1", add=True, dataset=dataset)
         assert np.array_equal(read_frames(path, dataset), pictures([1]))
     assert np.array_equal(read_frames(path, "data"), pictures([0]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "../data", "/data", "data/x", "data.x", "1data", "da ta", "data;ls", "%n", "nul\0", "ü", "D" * 81, "$(ls)"],
+)
+def test_a_dataset_can_not_be_called_so(name: str) -> None:
+    with pytest.raises(ValidationError, match="dataset"):
+        ArmRequest(dataset=name)
 
 
 def test_a_file_keeps_its_layout(path: Path) -> None:

@@ -107,6 +107,15 @@ def test_a_frame_that_two_services_have_is_shown_once_and_counted(tmp_path: Path
     assert np.array_equal(read_frames(tmp_path / "all.h5"), pictures(range(6)))
 
 
+def test_numbers_that_began_anew_hide_no_frame(tmp_path: Path) -> None:
+    reports = [share(tmp_path / "a.h5", [0, 1, 0, 1]), share(tmp_path / "b.h5", [2, 2])]
+    reports[0].ledger.passes = 2
+    whole = write_together(tmp_path / "all.h5", reports, series="all", expected=6)
+
+    assert (whole.outcome, whole.ledger.duplicate, whole.ledger.written) == (Outcome.COMPLETE, 0, 6)
+    assert np.array_equal(read_frames(tmp_path / "all.h5"), pictures([0, 1, 0, 1, 2, 2]))
+
+
 def test_what_is_not_of_a_kind_makes_no_master(tmp_path: Path) -> None:
     reports = [share(tmp_path / "a.h5", [0, 2]), share(tmp_path / "b.h5", [1, 3], shape=(2, 3))]
     with pytest.raises(WriteFailed, match="of another kind"):
@@ -191,6 +200,10 @@ def test_a_master_is_restored_of_the_files_that_a_writer_has_left(tmp_path: Path
     (tmp_path / "scan.h5").unlink()
     (tmp_path / "notes.h5").write_text("of another program")
     share(tmp_path / "scan_004.h5", [77])
+    left_over = SeriesFile(tmp_path / "scan_007.h5", "eiger", "an earlier run", part=Part(4, 12, "scan.h5"))
+    left_over.open(frame(0), STARTED, {})
+    left_over.write([frame(12)])
+    left_over.close(report(tmp_path / "scan_007.h5", "an earlier run", 1), {})
 
     said = restore_master(tmp_path / "scan_002.h5")
     left = [0, 1, *range(3, 12)]

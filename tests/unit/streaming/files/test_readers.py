@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -21,7 +22,7 @@ from tests.unit.streaming.files.every_kind import FRAMES, KINDS, SHAPE, growing,
 from tests.unit.streaming.files.laid_out import SHIPPED, report, shipped
 from tests.unit.streaming.frames import pictures
 
-SEVERAL = ("images", "datasets", "master")
+SEVERAL = ("images", "datasets", "rolled")
 WITH_FILTERS = {**os.environ, "HDF5_PLUGIN_PATH": hdf5plugin.PLUGINS_PATH}
 
 CONTENT = """
@@ -94,13 +95,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 @pytest.fixture(scope="module")
-def open_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """A file by each layout that is being written."""
-    growing_files = {
-        layout: growing(tmp_path_factory.mktemp(layout) / "scan.h5", shipped(layout)) for layout in SHIPPED
-    }
-    yield {layout: file.path for layout, file in growing_files.items()}
-    for file in growing_files.values():
+def open_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Path, str]]:
+    """A file by each layout that is being written, and what a kill would leave of it; with where their frames are."""
+    found: dict[Path, str] = {}
+    growing_files = []
+    for layout in SHIPPED:
+        folder = tmp_path_factory.mktemp(layout)
+        file = growing(folder / "scan.h5", shipped(layout))
+        growing_files.append(file)
+        frames = places.places_by(shipped(layout), "eiger", "data").frames.strip("/")
+        found[file.path] = found[Path(shutil.copy(file.path, folder / "killed.h5"))] = frames
+    yield found
+    for file in growing_files:
         file.close(report("s0", FRAMES), {})
 
 
@@ -158,24 +164,24 @@ def test_silx_reads_closed_files_and_plots_those_that_are_nexus(
             assert plot == [True, f"/{default}/data/data"], path
 
 
-def test_who_follows_by_swmr_reads_all_of_files_that_are_written(open_files: dict[str, Path]) -> None:
+def test_who_follows_by_swmr_reads_all_of_files_that_are_written(open_files: dict[Path, str]) -> None:
     code = OF_H5PY.replace('(path, "r")', '(path, "r", libver="latest", swmr=True, locking=False)')
-    _, found = said_by(Path(sys.executable), f"import hdf5plugin\n{code}", list(open_files.values()))
+    _, found = said_by(Path(sys.executable), f"import hdf5plugin\n{code}", list(open_files))
     all_is_there(open_files, found)
 
 
 @pytest.mark.peers
-def test_who_follows_with_an_older_library_reads_them_too(open_files: dict[str, Path], hdf5_1_12_python: Path) -> None:
+def test_who_follows_with_an_older_library_reads_them_too(open_files: dict[Path, str], hdf5_1_12_python: Path) -> None:
     code = OF_H5PY.replace('(path, "r")', '(path, "r", libver="latest", swmr=True)')
-    _, found = said_by(hdf5_1_12_python, code, list(open_files.values()))
+    _, found = said_by(hdf5_1_12_python, code, list(open_files))
     all_is_there(open_files, found)
 
 
-def all_is_there(open_files: dict[str, Path], found: dict[str, Any]) -> None:
-    for layout, path in open_files.items():
-        assert found[str(path)][frames_of(layout)] == summed(pictures(range(FRAMES), SHAPE)), layout
+def all_is_there(open_files: dict[Path, str], found: dict[str, Any]) -> None:
+    for path, frames in open_files.items():
+        assert found[str(path)][frames] == summed(pictures(range(FRAMES), SHAPE)), path
         with h5py.File(path, "r", libver="latest", swmr=True, locking=False) as file:
-            assert found[str(path)] == json.loads(json.dumps(space["content"](file))), layout
+            assert found[str(path)] == json.loads(json.dumps(space["content"](file))), path
 
 
 def test_tiled_reads_closed_files(files: dict[str, list[Path]]) -> None:
@@ -189,15 +195,11 @@ def test_tiled_reads_closed_files(files: dict[str, list[Path]]) -> None:
                 assert found[str(path)][frames.strip("/")] == summed(file[frames][()]), path
 
 
-def test_tiled_reads_files_that_are_written(open_files: dict[str, Path]) -> None:
+def test_tiled_reads_files_that_are_written(open_files: dict[Path, str]) -> None:
     pytest.importorskip("tiled", reason="needs the extra 'tiled'")
-    found = said_by(Path(sys.executable), OF_TILED.format(swmr=True), list(open_files.values()))
-    for layout, path in open_files.items():
-        assert found[str(path)][frames_of(layout)] == summed(pictures(range(FRAMES), SHAPE))
-
-
-def frames_of(layout: str) -> str:
-    return places.places_by(shipped(layout), "eiger", "data").frames.strip("/")
+    found = said_by(Path(sys.executable), OF_TILED.format(swmr=True), list(open_files))
+    for path, frames in open_files.items():
+        assert found[str(path)][frames] == summed(pictures(range(FRAMES), SHAPE)), path
 
 
 def summed(array: NDArray[Any]) -> list[Any]:

@@ -63,6 +63,7 @@ def test_a_writer_that_died(tmp_path: Path, options: dict[str, Any]) -> None:
     assert said.ledger == LedgerReport(received=10, unique=10, written=10)
     assert said.ended_at == datetime.fromtimestamp((NOON + 9) / 1e9, UTC)
     with h5py.File(path, "r") as file:
+        assert file.attrs["complete"] == False  # noqa: E712, a number of HDF5
         flat = file["/entry/data/frames" if "event" in options else "/entry/data/data"][()]
         assert np.array_equal(flat, pictures(range(10)))
         assert file[f"{PARAMETERS}/late"][()] == 5
@@ -80,6 +81,8 @@ def test_a_file_that_is_whole(tmp_path: Path) -> None:
 
     assert recover(own).found == []
     assert own.read_bytes() == before
+    with h5py.File(own, "r") as file:
+        assert file.attrs["complete"]
 
 
 def test_what_the_service_has_noted(tmp_path: Path) -> None:
@@ -209,11 +212,10 @@ def test_what_is_no_file_of_ours(tmp_path: Path, content: bytes) -> None:
         recover(tmp_path / "c.h5")
 
 
-@pytest.mark.parametrize("damage", [slice(2000, 6000), slice(-100, None)])
-def test_a_file_that_was_damaged_stays_as_it_is(tmp_path: Path, damage: slice) -> None:
+def test_a_file_that_was_damaged_stays_as_it_is(tmp_path: Path) -> None:
     path = left(tmp_path / "a.h5", frames=300)
     content = bytearray(path.read_bytes())
-    content[damage] = bytes(len(content[damage]))
+    content[-100:] = bytes(100)
     path.write_bytes(content)
     with pytest.raises((NotOurFile, NotMended)):
         recover(path)
