@@ -35,6 +35,7 @@ format: .venv/dev ## put the code in the form that lint asks for
 
 bench: .venv/dev ## measure the service against the limits of this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/writer.py
 	$(BIN)/python benchmarks/repeater.py
 	$(BIN)/python benchmarks/xspress3.py
 	$(BIN)/python benchmarks/transforms.py

@@ -20,7 +20,7 @@ import limits
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from service import Measured, check_files, measure, service_for
+from service import Measured, check_files, cpu_seconds, measure, service_for
 from workloads import BANK, LONG, WORKLOADS, Workload
 
 from bluesky_streamdet.core.events import BSLZ4, RAW, Frame, FrameFormat
@@ -171,12 +171,16 @@ def _batches(workload: Workload) -> Iterator[list[Frame]]:
 
 
 class Parallel(NamedTuple):
-    """One stream to several services. rate: frames/s until all are readable. joined: seconds from then to a master."""
+    """One stream to several services. rate: frames/s until all are readable. joined: seconds from then to a master.
+
+    cpu: seconds of all services for a GB.
+    """
 
     rate: float
     plain: float
     zeromq: float
     joined: float
+    cpu: float
 
 
 def parallel(workload: Workload, folder: Path, writers: int) -> Parallel:
@@ -187,17 +191,21 @@ def parallel(workload: Workload, folder: Path, writers: int) -> Parallel:
     limits.warm(nbytes + (256 << 20), folder)
     with limits.waiting_sender(workload) as (sender, address), ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
-        clients = []
+        clients, pids = [], []
         for number in range(writers):
             (own := data / str(number)).mkdir()
-            clients.append(stack.enter_context(service_for(workload, own, address, source={"shared": True}))[0])
+            client, its = stack.enter_context(service_for(workload, own, address, source={"shared": True}))
+            clients.append(client)
+            pids += its
         together = Together(clients)
         together.arm(ArmRequest(name="bench"))
+        before = sum(map(cpu_seconds, pids))
         limits.let_go(sender)
         together.wait(workload.frames, PATIENCE)
         began = time.perf_counter()
         report = together.stop(workload.frames)
         joined = time.perf_counter() - began
+        cpu = (sum(map(cpu_seconds, pids)) - before) / (nbytes / 1e9)
         assert report.outcome == "complete" and report.ledger.written == workload.frames, report
         shares = [one for one in (client.list_series()[-1] for client in clients) if one.ledger.written]
         numbers = np.sort(np.concatenate([check_files(one, workload)[0] for one in shares]))
@@ -207,7 +215,7 @@ def parallel(workload: Workload, folder: Path, writers: int) -> Parallel:
     ]
     first = min(one.timestamp() for one, _ in moments if one is not None)
     last = max(one.timestamp() + seconds for one, seconds in moments if one is not None)
-    return Parallel(workload.frames / (last - first), plain, zeromq, joined)
+    return Parallel(workload.frames / (last - first), plain, zeromq, joined, cpu)
 
 
 def _plain_files(workload: Workload, folder: Path, writers: int) -> float:
@@ -253,6 +261,7 @@ def parallel_table(names: list[str], rounds: int, folder: Path, console: Console
         "of one",
         "of the slower limit",
         "join, s",
+        "CPU s/GB",
     ):
         shown.add_column(heading, justify="left" if heading == "workload" else "right")
     for name in names:
@@ -264,10 +273,10 @@ def parallel_table(names: list[str], rounds: int, folder: Path, console: Console
                 runs[writers].append(parallel(workload, folder, writers))
         one = median(run.rate for run in runs[1])
         for writers, found in runs.items():
-            rate, plain, zeromq, joined = (median(values) for values in zip(*found, strict=True))
+            rate, plain, zeromq, joined, cpu = (median(values) for values in zip(*found, strict=True))
             rates = (f"{value:,.0f}" for value in (plain, zeromq, rate))
             ratios = f"{rate / one:.2f}", f"{rate / min(plain, zeromq):.2f}"
-            shown.add_row(name, str(writers), *rates, *ratios, f"{joined:.2f}")
+            shown.add_row(name, str(writers), *rates, *ratios, f"{joined:.2f}", f"{cpu:.2f}")
     return shown
 
 

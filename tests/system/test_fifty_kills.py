@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,8 @@ import pytest
 
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Outcome
+from bluesky_streamdet.streaming.files.access import LIBRARY
+from bluesky_streamdet.streaming.files.amending import redo
 from bluesky_streamdet.streaming.files.inspect import FileReport, inspect
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.recovering import recover
@@ -122,6 +126,45 @@ def test_kills(tmp_path: Path, way: Way) -> None:
         for plane, sender in running:
             plane.close()
             sender.close()
+
+
+CHANGES = """
+import sys
+from pathlib import Path
+import numpy as np
+from bluesky_streamdet.streaming.files.amending import amended
+path = Path(sys.argv[1])
+for number in range(10_000):
+    with amended(path) as file:
+        count = int(file["count"][()])
+        file[f"changes/{count}"] = np.full(3000, count)
+        file["count"][()] = count + 1
+    print(count + 1, flush=True)
+"""
+
+
+def test_kills_while_a_closed_file_is_changed(tmp_path: Path) -> None:
+    """The old file or the new one, and never half a change."""
+    path, dice = tmp_path / "a.h5", random.Random(3)
+    with h5py.File(path, "x", libver=LIBRARY) as file:
+        file["count"] = 0
+        file.create_group("changes")
+    for _ in range(6):
+        with subprocess.Popen([sys.executable, "-c", CHANGES, str(path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            said = int(process.stdout.readline())
+            moment = time.perf_counter() + dice.random() * 0.2
+            while time.perf_counter() < moment:
+                pass
+            process.kill()
+            said = int([said, *process.stdout.read().split()][-1])
+        redo(path)
+        with h5py.File(path, "r") as file:
+            count = int(file["count"][()])
+            assert count in (said, said + 1)
+            assert sorted(map(int, file["changes"])) == list(range(count))
+            assert all((one[()] == int(name)).all() and len(one) == 3000 for name, one in file["changes"].items())
+        assert [one.name for one in tmp_path.iterdir()] == ["a.h5"]
 
 
 def check(report: SeriesReport, way: Way) -> None:

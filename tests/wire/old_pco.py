@@ -51,7 +51,7 @@ class OldClient:
     def __init__(self, folder: Path, camera: str, port: int, writer_port: int) -> None:
         self.folder = folder
         self.writer = f"http://127.0.0.1:{writer_port}"
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, limits=ALONE, timeout=10)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, limits=ALONE, timeout=30)
         self.usual = {
             "connection_address": camera,
             "output_file": str(folder / "scan.h5"),

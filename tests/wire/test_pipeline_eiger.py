@@ -75,9 +75,11 @@ def check_frames(report: SeriesReport, recorded: list[Parts]) -> None:
         group = file["/entry/instrument/eiger"]
         assert group["sequence_number"][()].tolist() == list(range(9))
         times = [json.loads(parts[3]) for parts in recorded[1:]]
-        for name in ("start_time", "stop_time", "real_time"):
-            assert group[name][()].tolist() == [one[name] for one in times]
-            assert group[name].attrs["units"] == "ns"
+        assert group["real_time"][()].tolist() == [one["real_time"] for one in times]
+        assert group["real_time"].attrs["units"] == "ns"
+        for name in ("start_time", "stop_time"):
+            assert group[name][()].tolist() == pytest.approx([one[name] / 1e9 for one in times], abs=1e-6)
+            assert group[name].attrs["units"] == "s"
 
 
 def check_settings(report: SeriesReport, header: Parts) -> None:

@@ -96,7 +96,7 @@ def test_what_a_camera_still_holds(writers: list[RemoteWriter], detectors: list[
     """Nobody takes frames between series, so they wait in the camera."""
     sending = threading.Thread(target=detectors[0].frames, args=[range(4)])
     sending.start()
-    assert writers[0].flush_cam_stream(500) == 4
+    assert writers[0].flush_cam_stream(2000) == 4
     sending.join()
 
 

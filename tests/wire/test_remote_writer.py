@@ -240,15 +240,13 @@ def test_frames_that_did_not_come_are_in_the_figures(writer: RemoteWriter, detec
     assert "missing" in final.reason
 
 
-def test_what_a_camera_still_holds_is_thrown_away(writer: RemoteWriter, detector: Detector) -> None:
+def test_what_a_camera_still_holds_is_thrown_away(
+    writer: RemoteWriter, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = writer.get_statistics_last_run()
 
-    def late() -> None:
-        writer.client.wait(lambda now: now.series is not None, TIMEOUT, "the flush")
-        detector.series(5)
-
-    with in_thread(late):
-        assert writer.flush_cam_stream(500) == 5
+    with once_waiting(monkeypatch, lambda: detector.series(5)):
+        assert writer.flush_cam_stream(2000) == 5
     assert writer.flush_cam_stream(50) == 0
     assert not writer.is_running()
     assert writer.get_statistics_last_run() == before
@@ -268,7 +266,7 @@ def test_a_camera_that_does_not_stop_can_not_be_flushed(writer: RemoteWriter, de
     with in_thread(stream):
         try:
             with pytest.raises(DeadlineExceeded, match="silence of the camera"):
-                writer.flush_cam_stream(500, longest=0.6)
+                writer.flush_cam_stream(2000, longest=2.5)
         finally:
             stop.set()
     assert not writer.is_running()
@@ -344,7 +342,8 @@ def test_two_clients_at_once(writer: RemoteWriter, process: ServiceProcess, dete
 
 def test_the_camera_may_be_another_one(process: ServiceProcess, tmp_path: Path) -> None:
     first, second = Detector(), Detector()
-    config = config_for(first, tmp_path, unarmed="ignore", wait=WAIT)
+    source = {"endpoints": [first.address], "queue": 3, "let_go": True}
+    config = config_for(first, tmp_path, unarmed="ignore", wait=WAIT, source=source)
     try:
         with ServiceProcess(config) as own, RemoteWriter(url=own.url, api_key=own.api_key, progress=False) as writer:
             writer.configure("other.h5", n_frames=2, connection_address=second.address)
@@ -354,6 +353,8 @@ def test_the_camera_may_be_another_one(process: ServiceProcess, tmp_path: Path) 
             assert final is not None
             assert final.success
             assert [one.endpoint for one in writer.client.status().sources] == [second.address]
+            # All else that was said of the source still holds.
+            assert writer.client.source().model_dump(exclude_defaults=True) == {**source, "endpoints": [second.address]}
     finally:
         first.close()
         second.close()
@@ -500,7 +501,7 @@ def test_a_writer_that_hangs_is_noticed(own: Detector, tmp_path: Path) -> None:
 
 def test_a_writer_that_hangs_can_be_killed(own: Detector, tmp_path: Path) -> None:
     """It does not answer, so that the service kills its process; the next series works."""
-    with short_lived(own, tmp_path, watch={"answer": 1.0}) as process, three_of_five(process, own) as writer:
+    with short_lived(own, tmp_path, watch={"answer": 3.0}) as process, three_of_five(process, own) as writer:
         pid = PidFile(tmp_path, "camera", DetectorConfig.PLANE).running()
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)

@@ -187,6 +187,7 @@ def test_who_may_do_what(running: Running, clients: list[ServiceClient]) -> None
         f"{running.url}/cameras/pco2/api/v1/series",
         headers={"Authorization": f"Bearer {running.key}"},
         json={"id": "second"},
+        timeout=TIMEOUT,
     ).headers["location"]
     assert httpx.get(running.url + location).json()["id"] == "second"
     assert httpx.post(f"{running.url}/cameras/pco1/api/v1/series", headers={"Origin": "http://evil"}).status_code == 403
@@ -208,6 +209,20 @@ async def test_two_of_one_stream_do_not_take_each_others_frames(
         await first.abort("one")
         await until(cameras.supervisors["pco1"].board, lambda _: not cameras.supervisors["pco1"].takes_frames)
         await second.arm(ArmRequest(id="two"))
+
+
+async def test_one_that_is_moved_to_the_stream_of_another_does_not_take_its_frames(
+    environ: None, detectors: list[Detector], tmp_path: Path
+) -> None:
+    configs = [
+        config_for(one, tmp_path).changed(detector=name) for name, one in zip(NAMES, detectors, strict=True)
+    ]
+    async with Cameras(configs, RestConfig(port=0)) as cameras:
+        first, second = (Control(one) for one in cameras.supervisors.values())
+        await second.set_source(second.source.model_copy(update={"endpoints": [detectors[0].address]}))
+        await first.arm(ArmRequest(id="one"))
+        with pytest.raises(Busy, match="pco1 takes frames"):
+            await second.arm(ArmRequest(id="two"))
 
 
 def test_pages_and_probes(running: Running) -> None:

@@ -136,6 +136,7 @@ def test_a_wait_ends_when_nothing_comes_any_more(detector: Detector, tmp_path: P
     together.arm(ArmRequest(name="scan"))
     detector.start()
     detector.frames(range(0, 90, 3))
+    assert together.wait(30, TIMEOUT).received == 30
     assert together.wait(90, TIMEOUT, quiet=0.3).received == 30
     with pytest.raises(DeadlineExceeded, match="30 have come to 2 services"):
         together.wait(90, 0.2)

@@ -42,7 +42,7 @@ class Cameras:
     def __init__(self, cameras: Sequence[ServedDetector], rest: RestConfig) -> None:
         self.rest = rest
         self.port = rest.port
-        self.supervisors = {one.detector: AcquisitionSupervisor(one, partial(self._check, one)) for one in cameras}
+        self.supervisors = {one.detector: AcquisitionSupervisor(one, partial(self._check, one.detector)) for one in cameras}
         self.compat_ports: dict[str, int] = {}
         self.key: ApiKey | None = None
         self._listeners: list[socket.socket] = []
@@ -86,12 +86,12 @@ class Cameras:
         for one in self.supervisors.values():
             one.hurry()
 
-    def _check(self, camera: ServedDetector) -> None:
+    def _check(self, camera: str) -> None:
         """Raise `Busy` while another one takes frames that both would take, as each of them would get some only."""
-        own = _taken_by(camera)
+        own = _taken_by(self.supervisors[camera].config)
         for name, other in self.supervisors.items():
             both = own & _taken_by(other.config)
-            if name != camera.detector and other.takes_frames and both:
+            if name != camera and other.takes_frames and both:
                 raise Busy(
                     f"{name} takes frames from {', '.join(sorted(both))} now; each of them comes to one receiver only.",
                     "Wait for the end of its series. To share one series between both, set source.shared.",

@@ -145,6 +145,10 @@ class ServiceClient:
         """Close an output. Raises `NoSuchOutput`."""
         return _outputs(self._ask("DELETE", f"/outputs/{name}"))
 
+    def source(self) -> SourceConfig:
+        """Where frames come from. Raises `RequestRefused` for a detector that does not send them."""
+        return SourceConfig.model_validate_json(self._ask("GET", "/source").content)
+
     def set_source(self, source: SourceConfig) -> None:
         """Take frames from elsewhere, after what has come. Raises `RequestRefused`, `AddressTaken` or `ConfigError`."""
         self._ask("PUT", "/source", source.model_dump())

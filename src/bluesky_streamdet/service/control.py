@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from bluesky_streamdet.core.errors import DeadlineExceeded, NoSuchOutput, NoSuchSeries, RequestRefused
-from bluesky_streamdet.service.config import ServedDetector
+from bluesky_streamdet.service.config import DetectorConfig, ServedDetector
 from bluesky_streamdet.service.supervisor import Supervisor
 from bluesky_streamdet.streaming.endpoints import OutputConfig, SourceConfig
 from bluesky_streamdet.streaming.messages import (
@@ -164,6 +164,14 @@ class Control:
         config = self._supervisor.config.changed(outputs=[one.model_dump() for one in outputs])
         await self._supervisor.ask(SetOutputs(outputs=config.outputs))
         self._supervisor.config.outputs = config.outputs
+
+    @property
+    def source(self) -> SourceConfig:
+        """Where frames come from. Raises `RequestRefused` for a detector that does not send them."""
+        config = self._supervisor.config
+        if not isinstance(config, DetectorConfig):
+            raise RequestRefused(f"The frames of {config.detector} come from no address.")
+        return config.source
 
     async def set_source(self, source: SourceConfig) -> None:
         """Take frames from elsewhere, after what has come. Raises `ConfigError`, `AddressTaken` or `RequestRefused`."""

@@ -146,6 +146,12 @@ async def remove_output(control: Asked, name: Name) -> list[OutputState]:
     return control.outputs()
 
 
+@router.get("/source")
+async def source(control: Asked) -> SourceConfig:
+    """Where frames come from, with all that was said of it."""
+    return control.source
+
+
 @router.put("/source", responses=CONFLICT, dependencies=CHANGES)
 async def set_source(control: Asked, board: Board, source: SourceConfig) -> Status:
     """Take frames from elsewhere, after what has come."""

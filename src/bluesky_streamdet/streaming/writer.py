@@ -17,7 +17,7 @@ from bluesky_streamdet.core.events import Frame, SeriesStart
 from bluesky_streamdet.core.series import Outcome, Series
 from bluesky_streamdet.streaming.files.failing import failed
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.files.recovering import recover
+from bluesky_streamdet.streaming.files.recovering import mend
 from bluesky_streamdet.streaming.files.rolling import RollingFile
 from bluesky_streamdet.streaming.files.room import Room
 from bluesky_streamdet.streaming.files.spill import SPILLED, Spill
@@ -307,18 +307,11 @@ class SeriesWriter:
             self._file.close(self.report(), self._late)
         except StreamdetError as error:
             log.warning("series %s: %s", self.id, error)
-            self._mend(self._file.path)
+            mend(self._file.path, self.report())
             self._outcome = Outcome.INCOMPLETE if self._outcome is Outcome.COMPLETE else self._outcome
             if self.failure is None:
                 self.failure = error
                 self._reason = "; ".join(one for one in (str(error), self._reason) if one)
-
-    def _mend(self, path: Path) -> None:
-        """Make what can be made of a file that HDF5 could not close."""
-        try:
-            recover(path, known=self.report())
-        except StreamdetError as error:
-            log.warning("series %s: %s", self.id, error)
 
     def report(self) -> SeriesReport:
         ledger = LedgerReport()

@@ -37,7 +37,6 @@ from bluesky_streamdet.service.remote.state import (
     progress_message,
 )
 from bluesky_streamdet.service.remote.statistics import RunStatistics, statistics_of
-from bluesky_streamdet.streaming.endpoints import SourceConfig
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.status import SeriesReport, Status
 
@@ -160,7 +159,7 @@ class RemoteWriter(Readings):
             status = self.client.status()
             if status.series is not None:
                 raise Busy(f"Series {status.series.id} is {status.state} there.", "Wait for its end, or stop it.")
-            self._move_source(status, settings.connection_address)
+            self._move_source(settings.connection_address)
             report = self._arm(settings.request(uuid4().hex[:12]))
         finally:
             self._starting = False
@@ -272,7 +271,7 @@ class RemoteWriter(Readings):
         None waits for ever. Raises `Busy` while a series runs.
         """
         before = self.client.status()
-        self._move_source(before, self.settings.connection_address)
+        self._move_source(self.settings.connection_address)
         report = self._arm(ArmRequest(id=f"{FLUSH}{uuid4().hex[:12]}", save=False, open_ended=True))
         came = 0
 
@@ -315,9 +314,13 @@ class RemoteWriter(Readings):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _move_source(self, status: Status, address: str | None) -> None:
-        if address is not None and address not in [one.endpoint for one in status.sources]:
-            self.client.set_source(SourceConfig(endpoints=[address]))
+    def _move_source(self, address: str | None) -> None:
+        """Have frames come from there, in the way in which they came before."""
+        if address is None:
+            return
+        source = self.client.source()
+        if address not in source.endpoints:
+            self.client.set_source(source.model_copy(update={"endpoints": [address]}))
 
     def _arm(self, request: ArmRequest) -> SeriesReport:
         """Arm; where the answer got lost, look whether it was done."""

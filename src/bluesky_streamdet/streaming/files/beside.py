@@ -89,8 +89,10 @@ class Beside:
         details = [frame.detail for frame in frames]
         if self._details or details.count(None) < len(details):
             self._take_details([detail or NOTHING for detail in details])
-        for key, column in self._said.items():
-            column.waiting.extend((frame.said or NOTHING).get(key) for frame in frames)
+        if self._said:
+            said = [frame.said or NOTHING for frame in frames]
+            for key, column in self._said.items():
+                column.waiting.extend([one.get(key) for one in said])
         if self._records is not None:
             self._records.take(frames)
         self._rows += len(frames)

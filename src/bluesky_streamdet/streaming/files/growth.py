@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bluesky_streamdet.streaming.files.layout import COUNTED, fill, word_of
+from bluesky_streamdet.streaming.files.layout import COUNTED, word_of
 
 FIRST_IMAGE, LAST_IMAGE = COUNTED
 
@@ -54,7 +54,7 @@ def value_of(value: Any, facts: Mapping[str, Any]) -> Any:
     if not isinstance(value, str):
         return value
     word = word_of(value)
-    return facts[word] if word is not None else fill(value, facts)
+    return facts[word] if word is not None else value.format_map(facts)
 
 
 def stored(value: Any) -> Any:

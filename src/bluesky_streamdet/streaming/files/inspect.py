@@ -118,14 +118,11 @@ class FileReport(BaseModel):
         return f"{said}; of the series before, {', '.join(bad)}" if bad else said
 
 
-def inspect(path: Path, dataset: str | None = None, *, cut_short: bool = False) -> FileReport:
-    """Read what a file says of one of its datasets, of the last one for None. Raises `NotOurFile`.
-
-    cut_short: also of one that lacks its end, whatever it says then.
-    """
+def inspect(path: Path, dataset: str | None = None) -> FileReport:
+    """Read what a file says of one of its datasets, of the last one for None. Raises `NotOurFile`."""
     try:
-        with open_to_read(path, whole=False, cut_short=cut_short) as file:
-            return _report(path, file, dataset)
+        with open_to_read(path, whole=False) as file:
+            return report_on(path, file, dataset)
     except FileNotFoundError as error:
         raise NotOurFile(f"There is no file {path}.") from error
     except OSError as error:
@@ -143,11 +140,13 @@ def _unreadable(path: Path, error: Exception) -> NotOurFile:
     return NotOurFile(f"{path} can't be read as a series of frames: {error}.", hint)
 
 
-def _report(path: Path, file: h5py.File, dataset: str | None) -> FileReport:
+def report_on(path: Path, file: h5py.File, dataset: str | None) -> FileReport:
+    """What an open file says of one of its datasets. Raises what h5py raises for one that is not ours."""
     there = places.read(file, dataset)
     data = file[there.frames]
     event = int(data.attrs.get(EVENT_ATTRIBUTE, 1))
-    numbers, readable = _numbers(file, there)
+    parts, faults = listed_parts(file), _faults(file)
+    numbers, readable = _numbers_listed(parts) if faults else _numbers(file, there)
     last, earlier = _accounts(file, there)
     return FileReport(
         path=path,
@@ -170,8 +169,8 @@ def _report(path: Path, file: h5py.File, dataset: str | None) -> FileReport:
         journal=journal_of(path).exists(),
         redo=redo_log(path).exists(),
         part=Part.read(file),
-        parts=listed_parts(file),
-        faults=_faults(file),
+        parts=parts,
+        faults=faults,
         **last,
     )
 
@@ -200,7 +199,7 @@ def _faults(file: h5py.File) -> list[str]:
     """What is wrong with the files of a master, each of which is opened for that."""
     if faults := unreadable(file):
         return faults
-    folder = Path(file.filename).parent
+    folder = Path(file.filename).resolve().parent
     for part in listed_parts(file):
         try:
             with open_to_read(folder / part.file) as own:
@@ -214,6 +213,12 @@ def _faults(file: h5py.File) -> list[str]:
         elif numbers != [part.first_number, part.last_number]:
             faults.append(f"{part.file} has other frames than it had, from {numbers[0]} to {numbers[-1]}")
     return faults
+
+
+def _numbers_listed(parts: list[Listed]) -> tuple[list[int], int]:
+    """The same of a master some of whose files can't be read, as it lists them."""
+    ends = [min(part.first_number for part in parts), max(part.last_number for part in parts)]
+    return ends, sum(part.frames for part in parts)
 
 
 def _numbers(file: h5py.File, there: Places) -> tuple[list[int], int]:

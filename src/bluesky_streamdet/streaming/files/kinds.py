@@ -136,6 +136,10 @@ def _real(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_]:
 
 
 def _packed_texts(texts: Values, dtype: np.dtype[Any]) -> tuple[NDArray[Any], Unfit]:
+    if isinstance(texts, list) and len(texts) > 1 and texts[0] is not None and texts.count(texts[0]) == len(texts):
+        # What a header says of each frame is mostly the same.
+        block, unfit = _packed_texts(texts[:1], dtype)
+        return np.repeat(block, len(texts)), dict.fromkeys(range(len(texts)), texts[0]) if unfit else {}
     size = dtype.itemsize
     try:
         encoded = [text.encode() for text in texts]

@@ -291,8 +291,8 @@ class Layout(Section):
 
 
 def fill(template: str, words: Mapping[str, Any]) -> str:
-    """A text with what it names filled in."""
-    return template.format_map(words)
+    """A path with what it names filled in; the file's own group, /, may be among that."""
+    return template.format_map(words).replace("//", "/")
 
 
 def literal(name: str) -> str:

@@ -30,15 +30,19 @@ def complaints(layout: Layout) -> Iterator[Complaint]:
             yield ("links", link), f"it has the path of {_named(taken[path])}"
     yield from _of_groups(layout, words, taken)
     yield from _of_links(layout, words, taken)
+    yield from _of_values(layout)
+    for name, derived in layout.columns.derived.items():
+        if derived.of in layout.columns.derived:
+            yield ("columns", "derived", name, "of"), f"{derived.of} is derived itself; say what both come from"
+
+
+def _of_values(layout: Layout) -> Iterator[Complaint]:
     for path, fixed in layout.values.items():
         if "{" not in str(fixed.value):
             try:
                 converted(fixed.value, fixed.dtype)
             except ValueError as error:
                 yield ("values", path, "value"), str(error)
-    for name, derived in layout.columns.derived.items():
-        if derived.of in layout.columns.derived:
-            yield ("columns", "derived", name, "of"), f"{derived.of} is derived itself; say what both come from"
 
 
 def _of_groups(layout: Layout, words: dict[str, str], taken: dict[str, tuple[str, ...]]) -> Iterator[Complaint]:
@@ -51,6 +55,8 @@ def _of_groups(layout: Layout, words: dict[str, str], taken: dict[str, tuple[str
     for where, path in groups.items():
         if path in taken:
             yield where, f"a group can't have the path of {_named(taken[path])}, which is a dataset"
+    if words["account"] == "/":
+        yield ("account",), "/ is the file's own group; the account needs one of its own"
     if words["columns"] == words["account"]:
         yield ("account",), "it has the path of the columns; each needs a group of its own"
     things = {**{where: fill(path, words) for where, path in layout.datasets()}, **groups}

@@ -36,6 +36,8 @@ from bluesky_streamdet.streaming.files.verdict import Verdict
 from bluesky_streamdet.streaming.files.virtual import Piece, Whole, common_path
 from bluesky_streamdet.streaming.status import SeriesReport
 
+AT_ONCE = 100
+"""Files that a master is verified with."""
 MOST_STRETCHES = 10_000
 """Of all files together, in each dataset. A file of more opens slowly, so that frames are in the order of the files."""
 
@@ -80,7 +82,7 @@ def write_master(
             where = _write(draft, sources, pieces, rows, series, report)
             ownership.take(draft, ownership.mode)
             if report is not None:
-                _verify(draft, where, rows)
+                _verify(draft, where, rows, len(sources))
     except REFUSALS as error:
         raise failed(path, "written as a master", error) from error
     return ordered
@@ -234,10 +236,13 @@ def _listed(folder: Path, source: Source) -> Listed:
     return Listed(name, source.series, len(numbers), source.nbytes, int(numbers[0]), int(numbers[-1]))
 
 
-def _verify(draft: Path, where: Places, rows: int) -> None:
-    """Raise `ValueError` unless HDF5 finds a frame for each row."""
-    with h5py.File(draft, "r", locking=False) as file:
-        times = file[where.columns["receive_time"]][()]
-        came = np.count_nonzero(times.reshape(len(times), -1)[:, 0])
+def _verify(draft: Path, where: Places, rows: int, files: int) -> None:
+    """Raise `ValueError` unless HDF5 finds a frame for each row. files: that it finds them in."""
+    came, step = 0, -(-rows // -(-files // AT_ONCE))
+    for first in range(0, rows, step):
+        # It keeps each of the files open, and half a megabyte of memory for it, until the master is closed.
+        with h5py.File(draft, "r", locking=False) as file:
+            times = file[where.columns["receive_time"]][first : first + step]
+            came += int(np.count_nonzero(times.reshape(len(times), -1)[:, 0]))
     if came != rows:
         raise ValueError(f"{rows - came} of its {rows} rows can't be read through it")

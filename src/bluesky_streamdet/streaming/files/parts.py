@@ -14,6 +14,8 @@ from typing import Self
 
 import h5py
 
+from bluesky_streamdet.streaming.files.openfiles import can_open
+
 INDEX, FIRST_ROW, MASTER = "part", "part_first_row", "part_of"
 """Attributes of a part's root."""
 LISTED = "parts"
@@ -77,9 +79,12 @@ def listed_parts(file: h5py.File) -> list[Listed]:
 
 def unreadable(file: h5py.File) -> list[str]:
     """What is wrong with the parts of a master, in words, as far as their names and sizes tell; empty if nothing is."""
-    folder = Path(file.filename).parent
+    # HDF5 looks beside the master itself, whatever link it was opened by.
+    folder, listed = Path(file.filename).resolve().parent, listed_parts(file)
     faults = []
-    for part in listed_parts(file):
+    if listed and not can_open(len(listed)):
+        faults.append(f"there are {len(listed)}, and this process may not open so many (see ulimit -n)")
+    for part in listed:
         try:
             size = (folder / part.file).stat().st_size
         except OSError as error:

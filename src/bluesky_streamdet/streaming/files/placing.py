@@ -59,9 +59,10 @@ def other_paths(layout: Layout, words: Mapping[str, str], *, scalars: bool) -> l
         if one.only is None or (one.only == "scalars" and scalars)
     }
     frames = [path for path, to in links.items() if to == words["frames"]]
-    inside = [path for path in (words["frames"], *frames) if path.startswith(f"{words['columns']}/")]
+    columns = words["columns"].rstrip("/")
+    inside = [path.removeprefix(columns) for path in (words["frames"], *frames) if path.startswith(f"{columns}/")]
     groups = [path for path, to in links.items() if to == words["columns"]]
-    return [*frames, *(path.replace(words["columns"], group, 1) for path in inside for group in groups)]
+    return [*frames, *(f"{group}{path}" for path in inside for group in groups)]
 
 
 def link_also(file: h5py.File, places: Places, columns: str, path: str) -> None:
@@ -97,7 +98,7 @@ def add_settings(file: h5py.File, layout: Layout, places: Places, metadata: Mapp
             if not why:
                 settings[name] = path
                 continue
-        path = f"{rest}/{clean(name)}"
+        path = f"{rest.rstrip('/')}/{clean(name)}"
         while path in file or path in taken:
             path += "_"
         put(group, path.rpartition("/")[2], value, unit)

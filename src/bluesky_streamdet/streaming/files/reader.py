@@ -32,30 +32,29 @@ def local_path(uri: str, path_map: Mapping[str, str] | None = None) -> Path:
 
 @contextmanager
 def open_to_read(
-    path: str | Path, sleep: Callable[[float], None] = time.sleep, *, whole: bool = True, cut_short: bool = False
+    path: str | Path, sleep: Callable[[float], None] = time.sleep, *, whole: bool = True
 ) -> Iterator[h5py.File]:
     """The file, whether it is closed, being written, or was left open by a writer that died. Raises `OSError`.
 
-    whole: also for a master some of whose files can't be read; frames of these would be fill values. cut_short: also
-    one that lacks its end, of which some frames may be there.
+    whole: also for a master some of whose files can't be read; frames of these would be fill values.
     """
     for _ in range(int(PATIENCE / BETWEEN_TRIES)):
         try:
-            file = _opened(path, cut_short)
+            file = _opened(path)
             break
         except OSError as error:
             if "already open for" not in str(error):
                 raise
             sleep(BETWEEN_TRIES)
     else:
-        file = _opened(path, cut_short)
+        file = _opened(path)
     with file:
         if whole:
             parts.check(file)
         yield file
 
 
-def _opened(path: str | Path, cut_short: bool) -> h5py.File:
+def _opened(path: str | Path) -> h5py.File:
     try:
         # Closed files this way, as for SWMR nobody looks whether the file has been cut short.
         return h5py.File(path, "r", locking=False)
@@ -63,7 +62,7 @@ def _opened(path: str | Path, cut_short: bool) -> h5py.File:
         if "locking flag values don't match" in str(error):
             # Somebody in this process has it open, such as a handler of databroker; HDF5 wants it the same way.
             return h5py.File(path, "r")
-        if "already open for write" not in str(error) and not (cut_short and "truncated file" in str(error)):
+        if "already open for write" not in str(error):
             raise
     return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
 

@@ -7,10 +7,9 @@ could be read before can be read afterwards.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,20 +19,28 @@ from pydantic import BaseModel, ValidationError
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import apart, appending, layouts, places, placing
+from bluesky_streamdet.streaming.files import apart, appending, places, placing
 from bluesky_streamdet.streaming.files.amending import Overlay, amended, redo, redo_log
+from bluesky_streamdet.streaming.files.contents import (
+    frames_of,
+    frames_per_event,
+    growing,
+    last_byte,
+    layout_of,
+    outcome_of,
+    words_of,
+)
 from bluesky_streamdet.streaming.files.failing import REFUSALS
-from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE, add_flat_view
+from bluesky_streamdet.streaming.files.flatview import add_flat_view
 from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
 from bluesky_streamdet.streaming.files.hold import Hold
-from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect
+from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect, report_on
 from bluesky_streamdet.streaming.files.journal import journal_of, take_journal
 from bluesky_streamdet.streaming.files.layout import Layout, fill, word_of
 from bluesky_streamdet.streaming.files.merging import merge
 from bluesky_streamdet.streaming.files.parts import Part, listed_parts
 from bluesky_streamdet.streaming.files.paths import RECORDS
 from bluesky_streamdet.streaming.files.places import Places
-from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.verdict import Verdict
 from bluesky_streamdet.streaming.files.whole import parts_beside, restore_master
@@ -79,10 +86,18 @@ def recover(path: Path, *, dry_run: bool = False, known: SeriesReport | None = N
         if _is_one_of_several(path):
             return _recover_all(path, dry_run, found)
         found += _recover_file(path, dry_run, known)
-        report = inspect(path, cut_short=dry_run)
+        report = _report(path, None)
     except (*REFUSALS, AttributeError, IndexError) as error:
         raise NotMended(f"{path} can't be mended: {error}.", "It is as it was.") from error
     return Recovery(path=path, found=found, mended=bool(found) and not dry_run, report=report)
+
+
+def mend(path: Path, report: SeriesReport) -> None:
+    """Make what can be made of a file that HDF5 could not close, with what is known of its series."""
+    try:
+        recover(path, known=report)
+    except StreamdetError as error:
+        log.warning("series %s: %s", report.id, error)
 
 
 def _recover_file(path: Path, dry_run: bool, known: SeriesReport | None) -> list[str]:
@@ -106,7 +121,7 @@ def _recover_all(path: Path, dry_run: bool, found: list[str]) -> Recovery:
 
 
 def _is_one_of_several(path: Path) -> bool:
-    with open_to_read(path, whole=False, cut_short=True) as file:
+    with _opened(path) as file:
         return bool(listed_parts(file)) or Part.read(file) is not None
 
 
@@ -129,18 +144,33 @@ def _of_file(path: Path) -> Iterator[str]:
 
 
 def _of_dataset(path: Path, dataset: str) -> Iterator[str]:
-    report = inspect(path, dataset, cut_short=True)
-    with open_to_read(path, whole=False, cut_short=True) as file:
+    report = _report(path, dataset)
+    with _opened(path) as file:
         there = places.read(file, dataset)
-        event, frames = _event(file, there), _frames(file, there)
-        if not _said(file, there):
+        event, frames = frames_per_event(file, there), frames_of(file, there)
+        if not outcome_of(file, there):
             written = frames - report.first_row
             yield f"series {report.series} has no verdict; {written} frames of it are readable"
         rows = -(-frames // event)
-        if longer := [name for name, one in _growing(file, there).items() if len(one) != rows]:
+        if longer := [name for name, one in growing(file, there).items() if len(one) != rows]:
             yield f"{len(longer)} datasets have rows without a frame, such as {longer[0]}"
-        if event > 1 and frames and fill(_layout(file, there).single_frames, _words(file, there)) not in file:
+        if event > 1 and frames and fill(layout_of(file, there).single_frames, words_of(file, there)) not in file:
             yield "the view of single frames is missing"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file, which nobody writes, as one that was closed: HDF5 tries long to read one by SWMR that is damaged."""
+    with open(path, "rb", buffering=0) as raw:
+        overlay = Overlay(raw)
+        _unmarked(overlay)
+        with h5py.File(overlay, "r") as file:
+            yield file
+
+
+def _report(path: Path, dataset: str | None) -> FileReport:
+    with _opened(path) as file:
+        return report_on(path, file, dataset)
 
 
 def _superblock(path: Path) -> Superblock | None:
@@ -153,7 +183,7 @@ def _superblock(path: Path) -> Superblock | None:
 
 def _datasets(path: Path) -> list[str]:
     """The names of the frames' datasets."""
-    with open_to_read(path, whole=False, cut_short=True) as file:
+    with _opened(path) as file:
         return places.dataset_names(file) or [places.read(file).dataset]
 
 
@@ -172,18 +202,18 @@ def _mend(path: Path, known: SeriesReport | None) -> None:
 
 
 def _close(path: Path, known: SeriesReport | None, prepare: Callable[[Overlay], None]) -> None:
-    reports = {name: inspect(path, name, cut_short=True) for name in _datasets(path)}
+    reports = {name: _report(path, name) for name in _datasets(path)}
     late, size = take_journal(path), path.stat().st_size
     with amended(path, prepare, _check) as file:
         for name, report in reports.items():
             there = places.read(file, name)
-            layout, event, frames = _layout(file, there), _event(file, there), _frames(file, there)
+            layout, event, frames = layout_of(file, there), frames_per_event(file, there), frames_of(file, there)
             _cut(file, there, -(-frames // event))
             _check_rows(file, there, size)
             _count(file, layout, there, frames)
             if apart.APART in file[there.account]:
                 merge(file, layout, there, event, frames)
-            if not _said(file, there):
+            if not outcome_of(file, there):
                 news = known if known is not None and known.id == report.series else _recorded(path, report.series)
                 _judge(file, there, report, news, frames)
             if event > 1:
@@ -216,32 +246,20 @@ def _check(file: h5py.File) -> None:
     """Raise `ValueError` or `OSError` if what was mended is not whole."""
     for name in places.dataset_names(file) or [places.read(file).dataset]:
         there = places.read(file, name)
-        rows = -(-_frames(file, there) // _event(file, there))
-        if not _said(file, there) or any(len(one) != rows for one in _growing(file, there).values()):
+        rows = -(-frames_of(file, there) // frames_per_event(file, there))
+        if not outcome_of(file, there) or any(len(one) != rows for one in growing(file, there).values()):
             raise ValueError(f"the dataset {name} is not whole")
 
 
 def _check_rows(file: h5py.File, there: Places, size: int) -> None:
     """Raise `ValueError` if some rows lie behind the end of what is a file of `size` bytes."""
-    for path, one in _growing(file, there).items():
-        if _last_byte(one) > size:
+    for path, one in growing(file, there).items():
+        if last_byte(one) > size:
             raise ValueError(f"rows of {path} are lost, as they lay behind what is left of it")
 
 
-def _last_byte(dataset: h5py.Dataset) -> int:
-    """Where the last of its chunks ends."""
-    last = 0
-
-    def look(chunk: h5py.h5d.StoreInfo) -> None:
-        nonlocal last
-        last = max(last, (chunk.byte_offset or 0) + chunk.size)
-
-    dataset.id.chunk_iter(look)
-    return last
-
-
 def _cut(file: h5py.File, there: Places, rows: int) -> None:
-    for one in _growing(file, there).values():
+    for one in growing(file, there).values():
         if len(one) != rows:
             one.resize(rows, axis=0)
 
@@ -253,7 +271,7 @@ def _count(file: h5py.File, layout: Layout, there: Places, frames: int) -> None:
     said += [one.attributes for one in (*columns.names.values(), *columns.derived.values())]
     words = {name: word_of(value) for attributes in said for name, value in attributes.items()}
     first = next((name for name, word in words.items() if word == FIRST_IMAGE), None)
-    for one in _growing(file, there).values():
+    for one in growing(file, there).values():
         before = int(one.attrs.get(first, 1)) - 1 if first is not None else 0
         for name, word in words.items():
             if word == LAST_IMAGE and name in one.attrs:
@@ -307,7 +325,7 @@ def _last_time(file: h5py.File, there: Places, frames: int) -> datetime | None:
     """When the last frame came."""
     if not frames:
         return None
-    times, event = file[there.columns["receive_time"]], _event(file, there)
+    times, event = file[there.columns["receive_time"]], frames_per_event(file, there)
     last = times[divmod(frames - 1, event) if event > 1 else frames - 1]
     return datetime.fromtimestamp(int(np.ravel(last)[0]) / 1e9, UTC)
 
@@ -327,60 +345,9 @@ def _add(file: h5py.File, path: Path, late: dict[str, object]) -> None:
     if not late:
         return
     there = places.read(file)
-    layout = _layout(file, there)
+    layout = layout_of(file, there)
     if len(file[there.inside("series")]) if "series" in file[there.account] else 0:
         series = file[there.identifier].asstr()[()]
         appending.add_account(file, layout, there, series, {"late": {}, "settings": {}, "parameters": {}}, late)
     else:
         placing.add_parameters(file, layout, there, late)
-
-
-# What is where.
-
-
-def _layout(file: h5py.File, there: Places) -> Layout:
-    try:
-        return places.layout_in(file, there).layout
-    except (KeyError, ValueError, json.JSONDecodeError):
-        return layouts.nexus().layout  # An older version's, all of whose files were of this one.
-
-
-def _words(file: h5py.File, there: Places) -> dict[str, str]:
-    return dict(places.words_of(_layout(file, there), there))
-
-
-def _event(file: h5py.File, there: Places) -> int:
-    return int(file[there.frames].attrs.get(EVENT_ATTRIBUTE, 1))
-
-
-def _said(file: h5py.File, there: Places) -> str:
-    return file[there.inside("outcome")].asstr()[()]
-
-
-def _frames(file: h5py.File, there: Places) -> int:
-    """Frames that have all that belongs to them."""
-    rows, event = min(len(one) for one in _growing(file, there).values()), _event(file, there)
-    if event == 1 or not rows:
-        return rows
-    # The last event may have some of its frames only; the others came at no time.
-    return (rows - 1) * event + int(np.count_nonzero(file[there.columns["receive_time"]][rows - 1]))
-
-
-def _growing(file: h5py.File, there: Places) -> dict[str, h5py.Dataset]:
-    """The datasets of the frames and of what each frame has beside it, by path."""
-    own = {there.frames, *there.columns.values()}
-    others = {path for name in places.dataset_names(file) if name != there.dataset for path in _paths(file, name)}
-    found = {path: file[path] for path in own}
-    for group in {path.rpartition("/")[0] for path in own}:
-        for name, one in file[group or "/"].items():
-            path = f"{group}/{name}"
-            tables = path.startswith(f"{there.account}/") and name in ("series", apart.APART)
-            grows = isinstance(one, h5py.Dataset) and one.maxshape[:1] == (None,)
-            if grows and not tables and path not in others:
-                found[path] = one
-    return found
-
-
-def _paths(file: h5py.File, dataset: str) -> set[str]:
-    there = places.read(file, dataset)
-    return {there.frames, *there.columns.values()}

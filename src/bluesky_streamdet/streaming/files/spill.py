@@ -18,6 +18,7 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.failing import failed
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.paths import DataDirectory
+from bluesky_streamdet.streaming.files.recovering import mend
 from bluesky_streamdet.streaming.files.room import Room
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
@@ -101,11 +102,13 @@ class Spill:
             of = f"no frame of series {report.id} is in another file"
         reason = "; ".join(one for one in (str(self.failure or ""), f"this is the rest: {of}", report.reason) if one)
         own = {"file": str(self.path), "spill": None, "outcome": Outcome.INCOMPLETE, "reason": reason}
+        whole = report.model_copy(update={**own, "ledger": ledger})
         try:
-            self._file.close(report.model_copy(update={**own, "ledger": ledger}), late)
+            self._file.close(whole, late)
         except StreamdetError as error:
             self.failure = self.failure or error
             log.warning("the file that frames were spilled to: %s", error)
+            mend(self._file.path, whole)
 
     def _fail(self, error: Exception) -> None:
         assert self._file is not None and self.path is not None

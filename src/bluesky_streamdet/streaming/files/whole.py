@@ -66,7 +66,7 @@ def shares_of(path: Path, series: str) -> list[Share]:
             listed = listed_parts(file)
     except REFUSALS as error:
         raise failed(path, "read", error) from error
-    return [Share(path.parent / one.file, one.series) for one in listed] or [Share(path, series)]
+    return [Share(path.resolve().parent / one.file, one.series) for one in listed] or [Share(path, series)]
 
 
 def restore_master(path: Path) -> SeriesReport:

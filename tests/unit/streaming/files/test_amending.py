@@ -119,6 +119,19 @@ def test_a_block_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before
 
 
+def test_a_change_far_from_the_head(tmp_path: Path) -> None:
+    """The mark goes, though nothing else changes where it is."""
+    path = make(tmp_path / "a.h5")
+    with amended(path) as file:
+        file["far"] = np.zeros(10 * PAGE, "u1")
+    with amended(path) as file:
+        file["far"][5 * PAGE] = 1
+
+    assert Superblock(path.read_bytes()[:SIZE]).flags == 0
+    with h5py.File(path, "r") as file:
+        assert file["far"][5 * PAGE] == 1
+
+
 def cuts(length: int) -> list[int]:
     """Every place about the borders of pages, and some in between."""
     near = {border + step for border in range(0, length, PAGE) for step in (-1, 0, 1)}

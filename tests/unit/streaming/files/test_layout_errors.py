@@ -70,6 +70,12 @@ def test_columns_are_checked(tmp_path: Path, text: str, why: str) -> None:
         typed(tmp_path, f"columns: {text}\n")
 
 
+@pytest.mark.parametrize(("key", "why"), [("account", "the account needs one"), ("frames", "a dataset has a name")])
+def test_the_root_is_for_neither(tmp_path: Path, key: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=rf"mine\.yaml, line \d+: {key}.*/ is the file's own group; {why}"):
+        typed(tmp_path, f"{key}: /\n")
+
+
 def test_all_that_is_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         typed(tmp_path, "values:\n  /a: {value: '{x}'}\n  b: {value: 1, dtype: int7}\n")

@@ -229,3 +229,21 @@ def test_a_master_of_somebody_else_is_not_replaced_by_a_restored_one(tmp_path: P
     (tmp_path / "other.h5").replace(tmp_path / "scan.h5")
     with pytest.raises(FileTaken):
         restore_master(tmp_path / "scan_001.h5")
+
+
+def test_a_file_of_a_master_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    reports = [share(tmp_path / f"s{one}.h5", range(one, 20, 2)) for one in range(2)]
+    write_together(tmp_path / "all.h5", reports, series="all", expected=20)
+    with (tmp_path / "s1.h5").open("r+b") as file:
+        file.truncate(4000)
+    said = inspect(tmp_path / "all.h5")
+    assert "s1.h5 has 4000 bytes" in said.verdict and not said.complete
+    assert (said.readable, said.first_number, said.last_number) == (20, 0, 19)
+
+
+def test_a_master_that_is_opened_by_a_link_finds_its_files(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    reports = [share(tmp_path / "run" / f"s{one}.h5", range(one, 20, 2)) for one in range(2)]
+    write_together(tmp_path / "run" / "all.h5", reports, series="all", expected=20)
+    (tmp_path / "last.h5").symlink_to(tmp_path / "run" / "all.h5")
+    assert inspect(tmp_path / "last.h5").complete and len(read_frames(tmp_path / "last.h5")) == 20

@@ -323,3 +323,28 @@ def test_scalars_get_no_type_that_is_too_small(path: Path, tmp_path: Path) -> No
         assert content["/c/events"].dtype == np.dtype("<f8")
         assert content["/c/events"].attrs["units"] == "counts"
         assert content["/c/good"][()].max() > 255
+
+
+def test_all_may_be_in_the_root(path: Path, tmp_path: Path) -> None:
+    """As the first files of the Xspress3 streamer had it."""
+    chosen = typed(
+        tmp_path,
+        """
+        frames: /frames
+        columns: {group: /, derived: {age: {of: receive_time}}}
+        account: /account
+        settings: /
+        links: {/entry: "{columns}"}
+        """,
+    )
+    file = write(path, chosen, [spectra(0), spectra(1)], metadata={"exptime": 0.5, "frames": "taken"})
+    write(path, chosen, [spectra(2)], "s1", append=True)
+    assert file.data is not None
+    assert {one.dataset for one in file.data.columns} == {"/sequence_number", "/receive_time"}
+    assert "/entry/frames" in file.data.also
+    with h5py.File(path) as content:
+        assert content["/sequence_number"][()].tolist() == [0, 1, 2]
+        assert content["/all_events"].shape == (3, 4)
+        assert (content["/exptime"][()], content["/frames_"].asstr()[()]) == (0.5, "taken")
+        assert content["/entry/frames"] == content["/frames"]
+    assert inspect(path).readable == 3

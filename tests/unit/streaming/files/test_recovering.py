@@ -183,12 +183,13 @@ def test_one_that_is_shorter_than_it_says(tmp_path: Path) -> None:
         assert np.array_equal(file["/entry/data/data"][()], pictures(range(300)))
 
 
-def test_one_that_has_lost_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.99, 0.5, 0.02])
+def test_one_that_has_lost_its_end(tmp_path: Path, share: float) -> None:
     """That it was complete once does not help."""
     left(tmp_path / "a.h5", frames=300)
     own = tmp_path / "own.h5"
     with own.open("r+b") as file:
-        file.truncate(own.stat().st_size // 2)
+        file.truncate(int(own.stat().st_size * share))
     content = own.read_bytes()
     with pytest.raises((NotMended, NotOurFile)):
         recover(own)
@@ -212,10 +213,11 @@ def test_what_is_no_file_of_ours(tmp_path: Path, content: bytes) -> None:
         recover(tmp_path / "c.h5")
 
 
-def test_a_file_that_was_damaged_stays_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [slice(2000, 6000), slice(-100, None)])
+def test_a_file_that_was_damaged_stays_as_it_is(tmp_path: Path, damage: slice) -> None:
     path = left(tmp_path / "a.h5", frames=300)
     content = bytearray(path.read_bytes())
-    content[-100:] = bytes(100)
+    content[damage] = bytes(len(content[damage]))
     path.write_bytes(content)
     with pytest.raises((NotOurFile, NotMended)):
         recover(path)
