@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraints constraints.txt
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-sources
-PEERS := databroker1 dranspose hdf5_1_12 tickit viewers
+PEERS := browser databroker1 dranspose hdf5_1_12 tickit viewers
 # Needs a C compiler and a minute, so only on request: `make peers PEERS=pymca`.
 MORE_PEERS := pymca
 

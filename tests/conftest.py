@@ -81,6 +81,12 @@ def viewers_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def browser_python() -> Path:
+    """The interpreter of an environment with playwright, which steers the browser of this machine."""
+    return _of_peer("browser", "python")
+
+
+@pytest.fixture(scope="session")
 def hdf5_1_12_python() -> Path:
     """The interpreter of an environment whose h5py has an HDF5 that is some years old."""
     return _of_peer("hdf5_1_12", "python")
@@ -92,6 +98,15 @@ def h5dump() -> Path:
     found = shutil.which("h5dump")
     if found is None:
         pytest.skip("needs h5dump: `apt-get install hdf5-tools`")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The browser, as Debian has it."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("needs chromium: `apt-get install chromium`")
     return Path(found)
 
 

@@ -50,11 +50,6 @@ class Disk:
                 freezer.stdin.close()
         assert freezer.returncode == 0
 
-    def pause(self, seconds: float) -> None:
-        """Have it answer nothing for so long."""
-        script = f"fsfreeze --freeze {self.folder}; sleep {seconds}; fsfreeze --unfreeze {self.folder}"
-        self.run("sh", "-c", script)
-
 
 def in_memory(folder: Path, megabytes: int) -> Disk:
     """A file system of so many MB."""

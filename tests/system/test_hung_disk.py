@@ -47,7 +47,7 @@ def service(
     config = for_row("eiger", sender.address, disk.folder, environ={})
     config.rest.port = 0
     config.log_level = "ERROR"
-    config.watch.slow, config.watch.silent, config.watch.answer = 0.5, SILENT, 1.0
+    config.watch.slow, config.watch.silent, config.watch.answer = 0.5, SILENT, 3.0
     config.files.least_free_megabytes = 0
     # The program that starts the service is Python behind the command that mounts the disk.
     program = tmp_path / "python"
@@ -77,11 +77,11 @@ def test_a_disk_that_hangs(service: ServiceProcess, disk: disks.Disk, sender: Se
         sender.send(stream.start(), PATIENCE)
         send(0, 20)
         client.wait(lambda status: written(status) == 20, PATIENCE, "twenty frames")
-        with disk.frozen(10):
+        with disk.frozen(30):
             send(20, 25)
             began = time.monotonic()
             said = client.wait(lambda status: status.state == "error", PATIENCE, "a word about the disk")
-            assert time.monotonic() - began < SILENT + 2
+            assert time.monotonic() - began < SILENT + 5
             assert said.error is not None
             assert f"while writing {series.file}. Its disk may hang." in said.error
             assert client.status().state == "error", "the service answers all the same"

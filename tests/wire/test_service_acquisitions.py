@@ -185,6 +185,24 @@ async def test_what_can_not_be_served_is_told_and_tried_again(start: Start, tmp_
     assert supervisor.board.status.state == State.ARMED
 
 
+async def test_a_folder_that_is_lost_while_a_series_runs(start: Start, detector: Detector, tmp_path: Path) -> None:
+    """What can't be tidied up there keeps nobody from going on when it is back."""
+    supervisor = await start()
+    control = Control(supervisor)
+    await control.arm(ArmRequest(id="one", save=False))
+    (tmp_path / ".streamdet").rename(tmp_path / "away")
+    (tmp_path / ".streamdet").write_text("in the way")
+    os.kill(supervisor.process, signal.SIGKILL)
+    assert (await finished(supervisor, "one")).outcome is Outcome.INTERRUPTED
+    await until(supervisor.board, lambda status: "The next series may be armed" in str(status.error))
+
+    (tmp_path / ".streamdet").unlink()
+    (tmp_path / "away").rename(tmp_path / ".streamdet")
+    await control.arm(ArmRequest(id="two"))
+    detector.series(2)
+    assert (await finished(supervisor, "two")).outcome is Outcome.COMPLETE
+
+
 async def test_closing_drains(start: Start, detector: Detector) -> None:
     supervisor = await start()
     await Control(supervisor).arm(ArmRequest(id="one"))

@@ -214,9 +214,7 @@ async def test_two_of_one_stream_do_not_take_each_others_frames(
 async def test_one_that_is_moved_to_the_stream_of_another_does_not_take_its_frames(
     environ: None, detectors: list[Detector], tmp_path: Path
 ) -> None:
-    configs = [
-        config_for(one, tmp_path).changed(detector=name) for name, one in zip(NAMES, detectors, strict=True)
-    ]
+    configs = [config_for(one, tmp_path).changed(detector=name) for name, one in zip(NAMES, detectors, strict=True)]
     async with Cameras(configs, RestConfig(port=0)) as cameras:
         first, second = (Control(one) for one in cameras.supervisors.values())
         await second.set_source(second.source.model_copy(update={"endpoints": [detectors[0].address]}))
@@ -269,7 +267,7 @@ def test_sigterm_drains_all(environ: None, detectors: list[Detector], tmp_path: 
         assert re.search(rf"{name} series last ended complete, 4 frames", said)
         assert len(read_frames(tmp_path / name / "last.h5")) == 4
     assert "pco1 the hook of series last ended with exit code 1" in said
-    record = (tmp_path / "pco1/.streamdet/series/last.json").read_text()
+    record = (tmp_path / "pco1/.streamdet/series/pco1.last.json").read_text()
     hook_of = SeriesReport.model_validate_json(record).hook
     assert hook_of is not None
     assert hook_of.code == 1

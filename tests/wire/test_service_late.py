@@ -117,20 +117,26 @@ async def test_those_of_several_files_go_into_the_master(supervisor: Supervisor,
 
 async def test_what_was_kept_when_the_service_ended(supervisor: Supervisor, detector: Detector, tmp_path: Path) -> None:
     control = Control(supervisor)
-    await control.arm(ArmRequest(id="one"))
-    detector.series(1)
-    report = await ended(supervisor, "one")
+    for id in ("two", "one"):
+        await control.arm(ArmRequest(id=id))
+        detector.series(1)
+        report = await ended(supervisor, id)
     await supervisor.close()
     (tmp_path / FOLDER).mkdir(parents=True)
     (tmp_path / FOLDER / "camera.one.json").write_text('{"kept": 1}')
     (tmp_path / FOLDER / "camera.never.json").write_text('{"kept": 1}')
     (tmp_path / FOLDER / "other.one.json").write_text('{"kept": 2}')
+    (tmp_path / FOLDER / "camera.two.json").write_text("no parameters")
     again = Supervisor(config_for(detector, tmp_path))
     await again.start()
     await again.close()
 
     assert value_of(report, "kept") == 1
-    assert {one.name for one in (tmp_path / FOLDER).iterdir()} == {"camera.never.refused", "other.one.json"}
+    assert {one.name for one in (tmp_path / FOLDER).iterdir()} == {
+        "camera.never.refused",
+        "camera.two.refused",
+        "other.one.json",
+    }
 
 
 async def test_a_disk_that_hangs_is_reported_in_time(

@@ -105,6 +105,19 @@ async def test_a_client_that_takes_nothing_gets_the_end(service: Service, detect
     assert (events[-1].series.id, events[-1].series.outcome, code) == ("one", Outcome.COMPLETE, 1000)
 
 
+async def test_what_a_client_says_is_ignored(service: Service, detector: Detector) -> None:
+    await Control(service.supervisor).arm(ArmRequest(id="one"))
+    async with socket(service, "/series/one/events") as connection:
+        await connection.send(b"bytes")
+        await connection.send("text")
+        pong = await connection.ping()
+        await asyncio.wait_for(pong, TIMEOUT)
+        detector.series(1)
+        events, code = await all_of(connection)
+
+    assert (events[-1].series.outcome, code) == (Outcome.COMPLETE, 1000)
+
+
 async def test_one_that_has_ended_and_one_that_never_was(service: Service, detector: Detector) -> None:
     await measured(service, detector, "one")
     async with socket(service, "/series/one/events") as connection:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bluesky_streamdet.core.errors import DeadlineExceeded, FileTaken, RequestRefused
+from bluesky_streamdet.core.errors import DeadlineExceeded, FileTaken, RequestRefused, ServiceUnreachable
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.service.background import ServiceProcess
 from bluesky_streamdet.service.client import ServiceClient
@@ -21,7 +21,7 @@ from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.files.whole import write_together
 from bluesky_streamdet.streaming.messages import ArmRequest
-from bluesky_streamdet.streaming.status import Status
+from bluesky_streamdet.streaming.status import SeriesReport, Status
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels
 
 pytestmark = pytest.mark.wire
@@ -128,6 +128,37 @@ def test_what_a_service_takes_with_it_when_it_dies_is_missing_in_the_whole(
     assert (report.outcome, report.ledger.written, report.ledger.missing) == (Outcome.INTERRUPTED, 100, 20)
     assert "20 of 120 frames are missing" in report.reason
     assert shown(Path(str(report.file))) == list(range(100))
+
+
+def test_one_that_can_not_be_asked_does_not_keep_the_others_from_ending(
+    detector: Detector, tmp_path: Path, stations: list[Station]
+) -> None:
+    stations.append(station := Station(detector, tmp_path, 2))
+    together = Together(station.clients)
+    pid = station.services[0].pid
+    assert pid is not None
+    together.arm(ArmRequest(name="scan"))
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ServiceUnreachable):
+        together.stop()
+    station.clients[1].wait(lambda status: status.series is None, TIMEOUT, "the end of the other share")
+
+
+def test_no_share_stays_armed_when_an_answer_gets_lost(
+    detector: Detector, tmp_path: Path, stations: list[Station], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stations.append(station := Station(detector, tmp_path, 2))
+    last = station.clients[1]
+    arm = last.arm
+
+    def lost(request: ArmRequest) -> SeriesReport:
+        arm(request)
+        raise ServiceUnreachable("the answer got lost")
+
+    monkeypatch.setattr(last, "arm", lost)
+    with pytest.raises(ServiceUnreachable, match="the answer got lost"):
+        Together(station.clients).arm(ArmRequest(name="scan"))
+    assert all(client.status().series is None for client in station.clients)
 
 
 def test_a_wait_ends_when_nothing_comes_any_more(detector: Detector, tmp_path: Path, stations: list[Station]) -> None:

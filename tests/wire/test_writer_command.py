@@ -116,6 +116,13 @@ def test_stop_and_kill(shell: Shell, detector: Detector) -> None:
     detector.frames(range(2))
     shell("wait", "--frames", "2")
     assert "is finished: stopped by request; 2 frames are readable" in shell("stop")
+    shell("configure", "later.h5")
+    shell("start", "--no-wait")
+    detector.start()
+    detector.frames([0])
+    shell("wait", "--frames", "1")
+    assert "Nothing runs" not in shell("stop", "--no-wait")
+    shell("wait", "--timeout", "20")
     shell("configure", "killed.h5", "--n-frames", "3")
     shell("start", "--no-wait")
     assert shell.json("kill", code=1)["success"] is False

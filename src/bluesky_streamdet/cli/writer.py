@@ -47,7 +47,9 @@ def configure(
     n_frames: Annotated[int | None, typer.Option(help="0 for as many as come until stop")] = None,
     connection_address: Annotated[str | None, typer.Option(help="of the camera, as tcp://HOST:PORT")] = None,
     max_frames_per_file: Annotated[int | None, typer.Option(help="0 for one file")] = None,
-    user_id: Annotated[int | None, typer.Option(help="kept among the parameters")] = None,
+    user_id: Annotated[
+        int | None, typer.Option(help="whose the file shall be, where the service may give files away")
+    ] = None,
     layout: Annotated[str | None, typer.Option(help="of the file, such as nexus or exchange")] = None,
     parameter: Annotated[
         list[str] | None, typer.Option(help="for the file, as NAME=VALUE; may be given several times")
@@ -106,7 +108,7 @@ def stop(
     from bluesky_streamdet.cli.writer_session import opened
 
     with opened(config, url) as writer:
-        _conclude(writer.stop(wait, timeout), json)
+        _conclude(writer.stop(wait, timeout), json, ended=wait)
 
 
 @app.command()
@@ -248,8 +250,8 @@ def _values(given: list[str]) -> dict[str, Any]:
     return values
 
 
-def _conclude(figures: Any, json: bool) -> None:
-    """Say how a series ended, or that there was none; 1 when it is not complete."""
+def _conclude(figures: Any, json: bool, *, ended: bool = True) -> None:
+    """Say how a series ended, or that there was none; 1 when it is not complete, unless nobody waited for that."""
     if figures is None:
         _nothing("Nothing runs.", json)
         return
@@ -261,7 +263,7 @@ def _conclude(figures: Any, json: bool) -> None:
         + (f", in {figures.output_file}" if figures.output_file else ""),
         json,
     )
-    if not figures.success:
+    if ended and not figures.success:
         raise typer.Exit(1)
 
 

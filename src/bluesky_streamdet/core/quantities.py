@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+_NESTING = (Mapping, list, tuple)
 _WHOLE = tuple(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))
 TYPES = ("bool", "text", *_WHOLE, "float32", "float64")
 """Names of the types that values of a file may have."""
@@ -18,6 +19,8 @@ MOST_VALUES = 1_000_000
 """Of a list; what is larger is data, and no setting."""
 DEEPEST = 10
 """Levels of dicts that are looked through."""
+MOST_LEVELS = 50
+"""Of lists and dicts in one another; between two processes a few more could not be read any more."""
 
 
 class Quantity(NamedTuple):
@@ -27,20 +30,35 @@ class Quantity(NamedTuple):
     units: str
 
 
-def check(parameters: Mapping[str, Any], apart: frozenset[str] = frozenset(), level: int = 0) -> None:
-    """Raise `ValueError`, which names the parameter, for values that are not of the type that they claim.
+def check(parameters: Mapping[str, Any], apart: frozenset[str] = frozenset()) -> None:
+    """Raise `ValueError`, which names the parameter, for values that are not of the type that they claim, or too deep.
 
-    apart: names that are not looked at.
+    apart: names whose types are not looked at.
     """
     for name, value in parameters.items():
-        if name in apart:
-            continue
+        if not _is_flat_enough(value):
+            raise ValueError(f"{name[:80]}: it has more than {MOST_LEVELS} levels of lists and dicts")
+    _check_types({name: value for name, value in parameters.items() if name not in apart}, 0)
+
+
+def _is_flat_enough(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        inside = (one.values() if isinstance(one, Mapping) else one for one in level if isinstance(one, _NESTING))
+        level = [inner for values in inside for inner in values if isinstance(inner, _NESTING)]
+        if not level:
+            return True
+    return False
+
+
+def _check_types(parameters: Mapping[str, Any], level: int) -> None:
+    for name, value in parameters.items():
         try:
             known = quantity_of(value) is not None
         except ValueError as error:
             raise ValueError(f"{name[:80]}: {error}") from None
         if not known and isinstance(value, Mapping) and level < DEEPEST:
-            check(value, level=level + 1)
+            _check_types(value, level + 1)
 
 
 def quantity_of(said: Any) -> Quantity | None:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 
 from bluesky_streamdet.core.actions import Action, Begin, Deliver, Finish
 from bluesky_streamdet.core.errors import Busy
-from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart, payload_bytes
+from bluesky_streamdet.core.events import Event, Frame, SeriesEnd, SeriesStart
 from bluesky_streamdet.core.ledger import Ledger
 from bluesky_streamdet.core.leftovers import Leftovers
-from bluesky_streamdet.core.resequence import BOOKKEEPING, Resequencer
+from bluesky_streamdet.core.resequence import Resequencer
 from bluesky_streamdet.core.rules import RULES, Act, Happening, State
 from bluesky_streamdet.core.series import Limits, Order, Series, differ, is_later
 from bluesky_streamdet.core.sharing import SharedFrames
+from bluesky_streamdet.core.upcoming import Upcoming
 
 
 class Receiver:
@@ -51,11 +52,7 @@ class Receiver:
         self._deadline = 0.0
         self._settle_by: float | None = None
         self._leftovers = Leftovers()
-        # What came of the next series while this one waits for frames that it is owed, and when; a text is the reason
-        # why a message is malformed.
-        self._next: list[tuple[Event | str, float]] = []
-        self._next_keys: set[str | None] = set()
-        self._next_bytes = 0
+        self._next = Upcoming()
 
     @property
     def current(self) -> str | None:
@@ -81,7 +78,7 @@ class Receiver:
         self._now = self.last_data = now
         for event in events:
             self._event(event)
-            if self._next:
+            if self._next.events:
                 self._catch_up()
         return self._take_actions()
 
@@ -91,9 +88,8 @@ class Receiver:
         self._count_malformed(reason, now)
 
     def _count_malformed(self, reason: str, now: float) -> None:
-        if self._next:  # It is of the next series too, as far as anybody can tell.
-            self._next.append((reason, now))
-            self._next_bytes += BOOKKEEPING
+        if self._next.events:  # It is of the next series too, as far as anybody can tell.
+            self._next.add(reason, now)
             return
         ledger = self.series.ledger if self.series is not None else self.between
         ledger.received += 1
@@ -146,7 +142,7 @@ class Receiver:
     # What the table calls for.
 
     def _event(self, event: Event) -> None:
-        if self._next and self._is_next(event):
+        if self._next.events and self._is_next(event):
             self._postpone(event)
         elif type(event) is Frame:
             if RULES[self.state, Happening.FRAME] is Act.TAKE:
@@ -304,7 +300,7 @@ class Receiver:
         series.fault = series.fault or end.error
         if position is not None and (due is None or position >= due):
             self._end_before(position, series)
-        if self._next:
+        if self._next.events:
             self._make_room(series)
         else:
             self._finish(series)
@@ -333,7 +329,7 @@ class Receiver:
             # When nobody can know, each frame starts anew the short wait for silence.
             self._settle_by = self._now + self._limits.settle_seconds if owed is None else None
 
-    # The next series. With several sockets, its header may come before the last frames of this one.
+    # The next series.
 
     def _is_next(self, event: Event) -> bool:
         """Whether `event` is one of the next series, some of which has come. What is older than both is not."""
@@ -341,16 +337,13 @@ class Receiver:
         if series is None or type(event) is SeriesStart:
             return True
         if differ(event.series, series.key):
-            return event.series in self._next_keys or not self._leftovers.named(str(event.series))
+            return self._next.has_header_of(event.series) or not self._leftovers.named(str(event.series))
         end = series.end_position
         return end is not None and event.position is not None and event.position >= end
 
     def _postpone(self, event: Event) -> None:
-        self._next.append((event, self._now))
-        if type(event) is SeriesStart:
-            self._next_keys.add(event.series)
-        self._next_bytes += BOOKKEEPING + (payload_bytes(event) if type(event) is Frame else 0)
-        if self.series is not None and self._next_bytes > self._limits.gap_bytes:
+        self._next.add(event, self._now)
+        if self.series is not None and self._next.nbytes > self._limits.gap_bytes:
             self._close(self.series)
 
     def _make_room(self, series: Series) -> None:
@@ -360,11 +353,9 @@ class Receiver:
 
     def _catch_up(self) -> None:
         now = self._now
-        while self._next and self.series is None:
-            events, self._next, self._next_bytes = self._next, [], 0
-            self._next_keys.clear()
-            # They have waited already: a gap among them lasts since they came.
-            for event, self._now in events:
+        while self._next.events and self.series is None:
+            for event, came in self._next.take():
+                self._now = came  # They have waited already: a gap among them lasts since then.
                 if isinstance(event, str):
                     self._count_malformed(event, self._now)
                 else:
@@ -377,7 +368,7 @@ class Receiver:
         return order.quiet is not None and self._now - self.last_data >= order.quiet
 
     def _close(self, series: Series, *, silent: bool = False) -> None:
-        if self._next and not (series.end_seen or series.all_came):
+        if self._next.events and not (series.end_seen or series.all_came):
             series.reason = series.reason or "the next series began before the end of this one"
         self._deliver(series, series.frames.flush())
         series.frames.close(series.end_position)

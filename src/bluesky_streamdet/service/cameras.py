@@ -42,7 +42,9 @@ class Cameras:
     def __init__(self, cameras: Sequence[ServedDetector], rest: RestConfig) -> None:
         self.rest = rest
         self.port = rest.port
-        self.supervisors = {one.detector: AcquisitionSupervisor(one, partial(self._check, one.detector)) for one in cameras}
+        self.supervisors = {
+            one.detector: AcquisitionSupervisor(one, partial(self._check, one.detector)) for one in cameras
+        }
         self.compat_ports: dict[str, int] = {}
         self.key: ApiKey | None = None
         self._listeners: list[socket.socket] = []

@@ -117,15 +117,18 @@ def _put(path: Path, series: str, dataset: str | None, parameters: Mapping[str, 
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """What is kept; nothing where nothing is, or what nobody can read."""
+    """What is kept; nothing where nothing is. Raises `RequestRefused` for what is no parameters, `WriteFailed`."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        log.warning("%s can't be read: %s", file, error)
-        return {}
-    return values if isinstance(values, dict) else {}
+    except OSError as error:
+        raise WriteFailed(f"Parameters that are kept in {file} can't be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise RequestRefused(f"The file {file} holds no parameters: {error}.") from error
+    if not isinstance(values, dict):
+        raise RequestRefused(f"The file {file} holds no parameters.", "Remove it.")
+    return values
 
 
 def _set_aside(file: Path) -> None:

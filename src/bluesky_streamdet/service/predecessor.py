@@ -34,7 +34,11 @@ class PidFile:
 
     def remove(self) -> None:
         """The process has ended."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            # The disk may be what that process died of. Whoever reads the file sees that nobody runs of that number.
+            log.warning("the file %s can't be removed: %s", self.path, error.strerror)
 
     def running(self) -> int | None:
         """The number of the process if it runs on this machine and is a data plane."""

@@ -77,7 +77,12 @@ async def _on_ours(_: Request, error: Any) -> Response:
 
 
 async def _on_invalid(_: Request, error: Any) -> Response:
-    return answer(422, Problem(code="invalid_request", message=in_words(error.errors()), hint="See /docs."))
+    faults = error.errors()
+    if any(isinstance(one.get("input"), bytes) for one in faults):
+        # FastAPI has not looked into it, as curl says that a body is a form unless it is told otherwise.
+        message, hint = "The body does not say that it is JSON.", "Send the header Content-Type: application/json."
+        return answer(422, Problem(code="invalid_request", message=message, hint=hint))
+    return answer(422, Problem(code="invalid_request", message=in_words(faults), hint="See /docs."))
 
 
 async def _on_http(request: Request, error: Any) -> Response:

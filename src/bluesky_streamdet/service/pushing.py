@@ -141,8 +141,5 @@ async def _send_pictures(socket: WebSocket, board: StatusBoard, pictures: Live, 
 
 async def _listen(socket: WebSocket) -> None:
     """Return when the client is gone."""
-    try:
-        while True:
-            await socket.receive_text()
-    except (WebSocketDisconnect, KeyError):
-        return
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from bluesky_streamdet.core.errors import ConfigError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files.paths import RECORDS
+from bluesky_streamdet.streaming.files.paths import RECORDS, record_name
 from bluesky_streamdet.streaming.settling import settled
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport, Statistics
 
@@ -66,8 +66,12 @@ class SeriesRecords:
             ) from error
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise ConfigError(f"The folder {self._folder} can't be written to.", "Mend its owner or mode.")
-        found = [_read(file) for file in files]
-        ours = [(begun, report) for begun, report in filter(None, found) if report.detector == self._detector]
+        ours = []
+        for file in files:
+            found = _read(file)
+            if found is not None and found[1].detector == self._detector:
+                self._name_anew(file, found[1].id)
+                ours.append(found)
         # By when they began: what comes after the end, such as the result of a hook, makes none of them newer.
         self._series = {report.id: report for _, report in sorted(ours, key=lambda pair: pair[0])}
         self._forget_surplus()
@@ -109,8 +113,16 @@ class SeriesRecords:
         for id in surplus:
             del self._series[id]
 
+    def _name_anew(self, file: Path, id: str) -> None:
+        """Before, a record's name said nothing of the detector, so that one could be taken for another's."""
+        if file != self._file(id):
+            try:
+                file.rename(self._file(id))
+            except OSError as error:
+                log.warning("the record %s keeps its name: %s", file, error)
+
     def _file(self, id: str) -> Path:
-        return self._folder / f"{id}.json"
+        return self._folder / record_name(self._detector, id)
 
 
 def tally(ledger: LedgerReport) -> Counter[tuple[str, str]]:
@@ -156,8 +168,8 @@ def _read(file: Path) -> tuple[float, SeriesReport] | None:
     """A record, and when its series began; None for what is none, as anybody may have written into the folder."""
     try:
         report = SeriesReport.model_validate_json(file.read_text(encoding="utf-8"))
-        if report.id != file.stem:
-            raise ValueError(f"it is of a series {report.id!r}")
+        if file.name not in (record_name(report.detector, report.id), f"{report.id}.json"):
+            raise ValueError(f"it is of a series {report.id!r} of {report.detector!r}")
         begun = report.armed_at or report.started_at or report.ended_at
         return begun.timestamp() if begun is not None else file.stat().st_mtime, report
     except FileNotFoundError:

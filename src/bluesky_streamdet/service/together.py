@@ -14,6 +14,8 @@ import queue
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +56,7 @@ class Together:
         self._clients = list(clients)
         self._path_map = path_map
         self._request = ArmRequest()
-        self._shares: list[SeriesReport] = []
+        self._ids: list[str] = []
 
     def arm(self, request: ArmRequest) -> list[SeriesReport]:
         """Have each service expect its share; files and series are named as asked, and numbered.
@@ -66,16 +68,20 @@ class Together:
             raise RequestRefused("Shares of a series go into new files: none of replace, append, add and save: false.")
         self.id = request.id or new_id()
         self._request = request
-        self._shares = []
+        self._ids = []
+        shares = []
         name = request.name or USUAL_NAME
         try:
             for number, client in enumerate(self._clients, 1):
-                own = {"id": f"{self.id}-{number}", "name": share_name(name, number), "expected_frames": None}
-                self._shares.append(client.arm(request.model_copy(update={**own, "open_ended": True})))
+                self._ids.append(f"{self.id}-{number}")
+                own = {"id": self._ids[-1], "name": share_name(name, number), "expected_frames": None}
+                shares.append(client.arm(request.model_copy(update={**own, "open_ended": True})))
         except StreamdetError:
-            self.abort()
+            # The last one too: its answer may have got lost. Why it failed says more than what that one says now.
+            with suppress(StreamdetError):
+                self.abort()
             raise
-        return self._shares
+        return shares
 
     def progress(self) -> Progress:
         """What has come so far."""
@@ -83,8 +89,7 @@ class Together:
 
     def set_parameters(self, parameters: dict[str, Any]) -> None:
         """Add metadata to all shares."""
-        for client, share in zip(self._clients, self._shares, strict=True):
-            client.set_parameters(share.id, parameters)
+        self._have_all(lambda client, id: client.set_parameters(id, parameters))
 
     def wait(
         self,
@@ -98,10 +103,10 @@ class Together:
         show: is called with each change. Raises `DeadlineExceeded` after `timeout` seconds.
         """
         news: queue.SimpleQueue[Status | None] = queue.SimpleQueue()
-        ends = [client.subscribe(news.put) for client in self._clients]
         deadline = time.monotonic() + timeout
-        seen, since = self.progress(), time.monotonic()
+        ends = [client.subscribe(news.put) for client in self._clients]
         try:
+            seen, since = self.progress(), time.monotonic()
             while seen.received < frames and seen.running:
                 show(seen)
                 now = time.monotonic()
@@ -126,23 +131,33 @@ class Together:
     def stop(self, expected: int | None = None) -> SeriesReport:
         """End all shares after what is on its way, and write the master; the account of the whole.
 
-        expected: how many frames there should be. The file of a service that died is mended first.
+        expected: how many frames there should be. The file of a service that died is mended first. Where a service
+        can't be asked, the others are stopped all the same; call it again when it is back.
         Raises `DeadlineExceeded`, `FileTaken`, `WriteFailed`, or what `recover` raises.
         """
-        for client, share in zip(self._clients, self._shares, strict=True):
-            client.stop(share.id)
+        self._have_all(lambda client, id: client.stop(id))
         return self._whole(expected)
 
     def abort(self) -> None:
         """End all shares now; their files stay as they are."""
-        for client, share in zip(self._clients, self._shares, strict=False):
-            client.abort(share.id)
+        self._have_all(lambda client, id: client.abort(id))
+
+    def _have_all(self, act: Callable[[ServiceClient, str], object]) -> None:
+        """Have each share that was asked for do it, also when one of them can't; then raise the first error."""
+        errors = []
+        for client, id in zip(self._clients, self._ids, strict=False):
+            try:
+                act(client, id)
+            except StreamdetError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _whole(self, expected: int | None) -> SeriesReport:
         reports = []
-        for client, share in zip(self._clients, self._shares, strict=True):
-            client.wait(lambda status, id=share.id: _is_over(status, id), CLOSING, f"the end of series {share.id}")
-            report = client.series(share.id)
+        for client, id in zip(self._clients, self._ids, strict=True):
+            client.wait(partial(_is_over, client, id), CLOSING, f"the end of series {id}")
+            report = client.series(id)
             if report.file is not None:
                 report = report.model_copy(update={"file": self._here(report.file)})
                 if report.outcome is Outcome.INTERRUPTED:
@@ -159,7 +174,7 @@ class Together:
         return reader_path(path, self._path_map)
 
     def _reports(self) -> list[SeriesReport]:
-        return [client.series(share.id) for client, share in zip(self._clients, self._shares, strict=True)]
+        return [client.series(id) for client, id in zip(self._clients, self._ids, strict=True)]
 
     @staticmethod
     def _sleep(news: queue.SimpleQueue[Status | None], seconds: float) -> None:
@@ -188,5 +203,7 @@ def _progress(reports: Sequence[SeriesReport]) -> Progress:
     )
 
 
-def _is_over(status: Status, id: str) -> bool:
-    return status.series is None or status.series.id != id
+def _is_over(client: ServiceClient, id: str, status: Status) -> bool:
+    # That nothing runs is not enough: the file of a writer that died is being mended, and its account is to come.
+    runs = status.series is not None and status.series.id == id
+    return not runs and client.series(id).outcome is not None

@@ -113,3 +113,17 @@ def test_the_complaint_names_the_parameter_wherever_it_is() -> None:
 
 def test_what_is_not_looked_at_may_be_anything() -> None:
     check({"start_document": {"a": {"value": "x", "dtype": "float64"}}}, apart=frozenset({"start_document"}))
+
+
+@pytest.mark.parametrize("dtype", [None, "text", "float64"])
+def test_what_is_too_deep_to_be_sent_on_is_refused(dtype: str | None) -> None:
+    def nested(levels: int) -> Any:
+        value: Any = "1"
+        for _ in range(levels):
+            value = [value]
+        return value if dtype is None else {"value": value, "dtype": dtype}
+
+    for levels in (60, 900):
+        with pytest.raises(ValueError, match="deep: it has more than 50 levels"):
+            check({"deep": nested(levels)}, apart=frozenset(["deep"]))
+    check({"flat": nested(40)}, apart=frozenset(["flat"]))

@@ -95,6 +95,13 @@ async def test_says_what_is_wrong_with_a_body(client: httpx.AsyncClient, body: b
     assert answer.json()["error"]["message"] == said
 
 
+async def test_a_body_that_does_not_say_that_it_is_json(client: httpx.AsyncClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await client.post(SERIES, content=b'{"name": "scan"}', headers=form)
+
+    assert answer.status_code == 422 and "Content-Type: application/json" in answer.json()["error"]["hint"]
+
+
 async def test_a_body_that_is_nested_too_deeply(client: httpx.AsyncClient) -> None:
     body = b'{"metadata": ' + b'{"a": ' * 50_000 + b"1" + b"}" * 50_001
     answer = await client.post(SERIES, content=body, headers={"Content-Type": "application/json"})

@@ -64,4 +64,5 @@ async def test_the_intake_is_paused_resumed_and_moved(client: httpx.AsyncClient,
     assert (supervisor.asked[-1], supervisor.config.paused) == (Pause(paused=False), False)
     assert (await client.put("/api/v1/source", json={"endpoints": ["tcp://other:1"]})).status_code == 200
     assert supervisor.config.source.endpoints == ["tcp://other:1"]
+    assert (await client.get("/api/v1/source")).json() == supervisor.config.source.model_dump()
     assert (await client.put("/api/v1/source", json={"endpoints": []})).status_code == 422

@@ -50,6 +50,28 @@ def test_keeps_to_its_own_detector(tmp_path: Path) -> None:
     assert loaded(tmp_path, "other").newest_first() == []
 
 
+def test_series_of_the_same_id_are_kept_apart(tmp_path: Path) -> None:
+    """A script arms all cameras of a beamline with one id, and they share a data directory."""
+    for detector, count in (("eiger", 5), ("pco", 7)):
+        loaded(tmp_path, detector).save(report("a", detector, ledger=LedgerReport(received=count)))
+
+    for detector, count in (("eiger", 5), ("pco", 7)):
+        found = loaded(tmp_path, detector).get("a")
+        assert found is not None
+        assert found.ledger.received == count
+
+
+def test_a_record_of_the_version_before_is_found_and_replaced(tmp_path: Path) -> None:
+    loaded(tmp_path)
+    (tmp_path / RECORDS / "a.json").write_text(report("a").model_dump_json())
+    records = loaded(tmp_path)
+    assert [one.id for one in records.unfinished()] == ["a"]
+    records.save(report("a", outcome="complete"))
+
+    assert loaded(tmp_path).unfinished() == []
+    assert [file.name for file in (tmp_path / RECORDS).iterdir()] == ["eiger.a.json"]
+
+
 def test_keeps_the_newest(tmp_path: Path) -> None:
     records = loaded(tmp_path, kept=2)
     for id in "abc":
@@ -57,7 +79,7 @@ def test_keeps_the_newest(tmp_path: Path) -> None:
         records.save(report(id))
 
     assert [one.id for one in records.newest_first()] == ["c", "b"]
-    assert sorted(file.stem for file in (tmp_path / RECORDS).glob("*.json")) == ["b", "c"]
+    assert sorted(file.stem for file in (tmp_path / RECORDS).glob("*.json")) == ["eiger.b", "eiger.c"]
 
 
 def test_tells_news_from_counts(tmp_path: Path) -> None:
@@ -97,7 +119,7 @@ def test_after_a_restart_they_are_in_the_order_in_which_they_began(tmp_path: Pat
     again = loaded(tmp_path, kept=3)
     assert [one.id for one in again.newest_first()] == ["a", "c", "b"]
     again.save(report("a"))
-    assert not (tmp_path / RECORDS / "d.json").exists()
+    assert "eiger.d.json" not in {file.name for file in (tmp_path / RECORDS).iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -212,8 +212,9 @@ def test_a_file_that_was_cut_short_is_named_so(path: Path) -> None:
     closed(path, SeriesReport(id="42", detector="eiger", outcome=Outcome.COMPLETE))
     os.truncate(path, path.stat().st_size // 2)
 
-    with pytest.raises(NotOurFile):
+    with pytest.raises(NotOurFile) as refused:
         inspect(path)
+    assert "has lost its end" in refused.value.hint
 
 
 def test_a_file_of_an_old_library_is_read(path: Path) -> None:

@@ -119,6 +119,12 @@ def test_a_circle_of_links_is_refused(root: Path) -> None:
         DataDirectory(root).file("one", "scan")
 
 
+def test_a_link_that_leads_outside_is_named_so(root: Path, tmp_path: Path) -> None:
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(PathRefused, match=r"outside of the data directory .*, as a link leads there"):
+        DataDirectory(root).file("link", "scan")
+
+
 def test_the_directory_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "today").symlink_to(root)
 
@@ -139,7 +145,7 @@ def test_what_is_no_file_is_never_replaced(root: Path) -> None:
     os.mkfifo(root / "pipe.h5")
 
     for name in ("folder", "pipe"):
-        with pytest.raises(FileTaken):
+        with pytest.raises(FileTaken, match="is no file"):
             DataDirectory(root).file(None, name, existing=True)
 
 

@@ -213,10 +213,10 @@ class PcoSupervisor:
                 while status is not None and status.series is not None and status.series.id == id:
                     status = await self._board.newer_than(status.revision)
         except TimeoutError:
-            async with self._one_at_a_time:
-                series = self.account.runs
-                if series is not None and series.id == id:
-                    await self._control.pause(True)
+            # Without the lock: who has it may be waiting until the writer's port has given this very answer.
+            series = self.account.runs
+            if series is not None and series.id == id:
+                await self._control.pause(True)
 
     async def _end_writer(self) -> None:
         if self._web is not None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bluesky_streamdet.core.errors import ConfigError
+from bluesky_streamdet.core.errors import ConfigError, PathRefused
 from bluesky_streamdet.streaming.endpoints import Section
 from bluesky_streamdet.streaming.files.layouts import Layouts
+from bluesky_streamdet.streaming.files.naming import fill_in
 from bluesky_streamdet.streaming.files.ownership import group_number, user_number
 
 PLACE = re.compile(r"\{(file|id|detector|outcome)\}")
@@ -67,6 +69,24 @@ class FileConfig(Section):
     @classmethod
     def _as_yaml_has_it(cls, choice: object) -> object:
         return {True: "on", False: "off"}[choice] if isinstance(choice, bool) else choice
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        try:
+            fill_in(name, "detector", "id")
+        except PathRefused as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+        if os.path.normpath(name).startswith(".."):
+            raise ValueError("it leads out of the data directory")
+        return name
+
+    @field_validator("mode", "folder_mode", mode="before")
+    @classmethod
+    def _is_quoted(cls, mode: object) -> object:
+        if isinstance(mode, int):  # YAML takes 0640 as octal, and 640 as it is: nobody can tell what was meant.
+            raise ValueError('put it between quotes, such as "0640"')
+        return mode
 
     @field_validator("owner")
     @classmethod

@@ -76,5 +76,16 @@ class Hold:
         self.release()
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody writes the file, for who may only read it. Raises `OSError` for one that can't be opened."""
+    with open(path, "rb") as file:
+        asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, PLACE, 1, 0)
+        try:
+            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked)
+        except OSError:
+            return False
+    return _LOCK.unpack(answer)[0] != fcntl.F_UNLCK
+
+
 def _set(descriptor: int, kind: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _LOCK.pack(kind, os.SEEK_SET, PLACE, 1, 0))

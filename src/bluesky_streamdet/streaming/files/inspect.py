@@ -17,6 +17,7 @@ from bluesky_streamdet.streaming.files import places, verdict
 from bluesky_streamdet.streaming.files.amending import redo_log
 from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE
 from bluesky_streamdet.streaming.files.journal import journal_of
+from bluesky_streamdet.streaming.files.left import is_left, open_left
 from bluesky_streamdet.streaming.files.parts import Listed, Part, listed_parts, unreadable
 from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
@@ -121,7 +122,8 @@ class FileReport(BaseModel):
 def inspect(path: Path, dataset: str | None = None) -> FileReport:
     """Read what a file says of one of its datasets, of the last one for None. Raises `NotOurFile`."""
     try:
-        with open_to_read(path, whole=False) as file:
+        # HDF5 tries for minutes to read one by SWMR that is damaged.
+        with open_left(path) if is_left(path) else open_to_read(path, whole=False) as file:
             return report_on(path, file, dataset)
     except FileNotFoundError as error:
         raise NotOurFile(f"There is no file {path}.") from error
@@ -137,6 +139,8 @@ def inspect(path: Path, dataset: str | None = None) -> FileReport:
 
 def _unreadable(path: Path, error: Exception) -> NotOurFile:
     hint = "It is no HDF5 file, or another program wrote it."
+    if "truncated file" in str(error):
+        hint = "It has lost its end: a copy that broke off, most likely. Take the original."
     return NotOurFile(f"{path} can't be read as a series of frames: {error}.", hint)
 
 

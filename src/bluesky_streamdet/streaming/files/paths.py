@@ -15,9 +15,14 @@ LONGEST_NAME = 200
 EXISTS = "Choose another name, or ask to replace it, or to append to it."
 """What to do about a file that is there."""
 RECORDS = Path(".streamdet", "series")
-"""Where a service keeps what it knows of its last series, below its data directory."""
+"""Where services keep what they know of their last series, below their data directory."""
 MOST_FOLDERS = 50
 """Folders below the root; nobody means more."""
+
+
+def record_name(detector: str, series: str) -> str:
+    """Of the file in `RECORDS`. Detectors that share a data directory may have series of the same id."""
+    return f"{detector}.{series}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +42,26 @@ class DataDirectory:
         root = self.root.resolve()
         wanted = root / (directory or "") / name
         if not (str(wanted).isprintable() and name.strip("/. ")):
-            raise PathRefused(f"{str(Path(directory or '', name))[:100]!r} is no usable file name.")
+            raise PathRefused(
+                f"{str(Path(directory or '', name))[:100]!r} is no usable file name.",
+                "Take letters, digits, _ and -, and / for folders.",
+            )
         if wanted.suffix not in SUFFIXES:
             wanted = wanted.with_name(wanted.name + SUFFIXES[0])
         path = self._resolved(wanted)
         if not path.is_relative_to(root) or path == root:
+            linked = Path(os.path.normpath(wanted)).is_relative_to(root)
             raise PathRefused(
-                f"The file {str(wanted)[:1000]!r} lies outside of the data directory {root}.",
+                f"The file {str(wanted)[:1000]!r} lies outside of the data directory {root}"
+                f"{', as a link leads there' if linked else ''}.",
                 "Give a path relative to the data directory, or change files.directory in the configuration.",
             )
         folders = len(path.relative_to(root).parts)
         if len(path.name.encode()) > LONGEST_NAME or wanted.stem in SUFFIXES or folders > MOST_FOLDERS:
             raise PathRefused(f"{path.name[:60]!r} is no usable file name.", "It is too long, or in too many folders.")
         if os.path.lexists(path) and not (existing and path.is_file()):
+            if existing:
+                raise FileTaken(f"{path} is there, and is no file.", "Choose another name.")
             raise FileTaken(f"The file {path} exists.", EXISTS)
         return path
 

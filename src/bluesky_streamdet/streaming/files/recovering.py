@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,11 +37,11 @@ from bluesky_streamdet.streaming.files.hold import Hold
 from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect, report_on
 from bluesky_streamdet.streaming.files.journal import journal_of, take_journal
 from bluesky_streamdet.streaming.files.layout import Layout, fill, word_of
+from bluesky_streamdet.streaming.files.left import cut_short, open_left, superblock_of, unmarked
 from bluesky_streamdet.streaming.files.merging import merge
 from bluesky_streamdet.streaming.files.parts import Part, listed_parts
-from bluesky_streamdet.streaming.files.paths import RECORDS
+from bluesky_streamdet.streaming.files.paths import RECORDS, record_name
 from bluesky_streamdet.streaming.files.places import Places
-from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.verdict import Verdict
 from bluesky_streamdet.streaming.files.whole import parts_beside, restore_master
 from bluesky_streamdet.streaming.settling import settled
@@ -121,7 +121,7 @@ def _recover_all(path: Path, dry_run: bool, found: list[str]) -> Recovery:
 
 
 def _is_one_of_several(path: Path) -> bool:
-    with _opened(path) as file:
+    with open_left(path) as file:
         return bool(listed_parts(file)) or Part.read(file) is not None
 
 
@@ -134,7 +134,7 @@ def _beside(path: Path) -> Iterator[str]:
 
 
 def _of_file(path: Path) -> Iterator[str]:
-    head = _superblock(path)
+    head = superblock_of(path)
     if head is not None and head.flags:
         yield f"{DIED}: it is still marked as being written"
     if head is not None and head.end > path.stat().st_size:
@@ -145,7 +145,7 @@ def _of_file(path: Path) -> Iterator[str]:
 
 def _of_dataset(path: Path, dataset: str) -> Iterator[str]:
     report = _report(path, dataset)
-    with _opened(path) as file:
+    with open_left(path) as file:
         there = places.read(file, dataset)
         event, frames = frames_per_event(file, there), frames_of(file, there)
         if not outcome_of(file, there):
@@ -158,32 +158,14 @@ def _of_dataset(path: Path, dataset: str) -> Iterator[str]:
             yield "the view of single frames is missing"
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file, which nobody writes, as one that was closed: HDF5 tries long to read one by SWMR that is damaged."""
-    with open(path, "rb", buffering=0) as raw:
-        overlay = Overlay(raw)
-        _unmarked(overlay)
-        with h5py.File(overlay, "r") as file:
-            yield file
-
-
 def _report(path: Path, dataset: str | None) -> FileReport:
-    with _opened(path) as file:
+    with open_left(path) as file:
         return report_on(path, file, dataset)
-
-
-def _superblock(path: Path) -> Superblock | None:
-    with open(path, "rb") as file:
-        try:
-            return Superblock(file.read(SIZE))
-        except ValueError:
-            return None  # An older kind, which has no mark.
 
 
 def _datasets(path: Path) -> list[str]:
     """The names of the frames' datasets."""
-    with _opened(path) as file:
+    with open_left(path) as file:
         return places.dataset_names(file) or [places.read(file).dataset]
 
 
@@ -192,13 +174,13 @@ def _datasets(path: Path) -> list[str]:
 
 def _mend(path: Path, known: SeriesReport | None) -> None:
     """Close the file as its writer would have, had it known that it would die."""
-    head = _superblock(path)
+    head = superblock_of(path)
     if head is not None and head.end > path.stat().st_size:
         # Of what was never written, nothing is needed, most likely; and there may be no room for it.
         with suppress(*REFUSALS):
-            _close(path, known, _cut_short)
+            _close(path, known, cut_short)
             return
-    _close(path, known, _unmarked)
+    _close(path, known, unmarked)
 
 
 def _close(path: Path, known: SeriesReport | None, prepare: Callable[[Overlay], None]) -> None:
@@ -214,32 +196,17 @@ def _close(path: Path, known: SeriesReport | None, prepare: Callable[[Overlay], 
             if apart.APART in file[there.account]:
                 merge(file, layout, there, event, frames)
             if not outcome_of(file, there):
-                news = known if known is not None and known.id == report.series else _recorded(path, report.series)
+                news = (
+                    known
+                    if known is not None and known.id == report.series
+                    else _recorded(path, there.detector, report.series)
+                )
                 _judge(file, there, report, news, frames)
             if event > 1:
                 add_flat_view(file, layout, there, event, frames)
         _add(file, path, late)
     journal_of(path).unlink(missing_ok=True)
     log.info("%s was mended", path)
-
-
-def _unmarked(overlay: Overlay) -> None:
-    """Let HDF5 take the file for one that was closed, of the size that it says, if that is more than it has."""
-    overlay.seek(0)
-    with suppress(ValueError):
-        head = Superblock(overlay.read(SIZE))
-        overlay.truncate(max(head.end, overlay.size))
-        _cut_short(overlay)
-
-
-def _cut_short(overlay: Overlay) -> None:
-    """Let HDF5 take the file for one that was closed, of the size that it has."""
-    overlay.seek(0)
-    with suppress(ValueError):
-        head = Superblock(overlay.read(SIZE))
-        head.flags, head.end = 0, overlay.size
-        overlay.seek(0)
-        overlay.write(head.pack())
 
 
 def _check(file: h5py.File) -> None:
@@ -330,11 +297,12 @@ def _last_time(file: h5py.File, there: Places, frames: int) -> datetime | None:
     return datetime.fromtimestamp(int(np.ravel(last)[0]) / 1e9, UTC)
 
 
-def _recorded(path: Path, series: str) -> SeriesReport | None:
+def _recorded(path: Path, detector: str, series: str) -> SeriesReport | None:
     """What the service has noted of the series, if the file still lies in its data directory."""
     for folder in path.resolve().parents:
+        record = folder / RECORDS / record_name(detector, series)
         try:
-            return SeriesReport.model_validate_json((folder / RECORDS / f"{series}.json").read_text(encoding="utf-8"))
+            return SeriesReport.model_validate_json(record.read_text(encoding="utf-8"))
         except (OSError, ValidationError, UnicodeDecodeError):
             continue
     return None

@@ -50,7 +50,7 @@ class Room:
         if self._free - nbytes < RESERVE:
             raise NoRoom(
                 f"The file {self._path} takes no more frames: {_megabytes(self._free)} are left on its disk, "
-                "which it takes to close it well.",
+                f"the next ones are {_megabytes(nbytes)}, and it takes {_megabytes(RESERVE)} to close it well.",
                 HINT,
             )
         return True

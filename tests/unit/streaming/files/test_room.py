@@ -46,5 +46,5 @@ def test_room_that_gets_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert report.seconds_left == pytest.approx((60e6 - 20e6 - RESERVE) / (2e6 / EVERY))
     assert f"left for {tmp_path / 'a.h5'}, full in about 9 s. Make room" in report.warning
     free = 3_000_000
-    with pytest.raises(NoRoom, match=r"takes no more frames: 3.0 MB are left"):
+    with pytest.raises(NoRoom, match=r"more frames: 3.0 MB are left on its disk, the next ones are 20.0 MB, and"):
         room.take(20_000_000)
