@@ -16,7 +16,7 @@ import zmq
 from workloads import BANK, Workload
 
 from bluesky_streamdet.streaming.files.chunks import frames_per_chunk
-from bluesky_streamdet.streaming.files.layout import SHARED_CHUNK_FRAMES
+from bluesky_streamdet.streaming.files.layouts.layout import SHARED_CHUNK_FRAMES
 
 HERE = Path(__file__).parent
 

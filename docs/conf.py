@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from bluesky_streamdet.catalog import CODECS, DETECTORS, TRANSFORMS
 from bluesky_streamdet.streaming.files import layouts
 from bluesky_streamdet.streaming.files.layouts import Layouts
-from bluesky_streamdet.streaming.files.places import places_by
+from bluesky_streamdet.streaming.files.layouts.places import places_by
 
 project = "bluesky-streamdet"
 author = "bluesky-streamdet contributors"

@@ -21,10 +21,10 @@ import pytest
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.access import LIBRARY
-from bluesky_streamdet.streaming.files.amending import redo
 from bluesky_streamdet.streaming.files.inspect import FileReport, inspect
+from bluesky_streamdet.streaming.files.mending.amending import redo
+from bluesky_streamdet.streaming.files.mending.recovering import recover
 from bluesky_streamdet.streaming.files.reader import open_to_read
-from bluesky_streamdet.streaming.files.recovering import recover
 from bluesky_streamdet.streaming.messages import Arm, ArmRequest, SetParameters
 from bluesky_streamdet.streaming.sender import Sender
 from bluesky_streamdet.streaming.status import SeriesReport
@@ -132,7 +132,7 @@ CHANGES = """
 import sys
 from pathlib import Path
 import numpy as np
-from bluesky_streamdet.streaming.files.amending import amended
+from bluesky_streamdet.streaming.files.mending.amending import amended
 path = Path(sys.argv[1])
 for number in range(10_000):
     with amended(path) as file:

@@ -19,7 +19,7 @@ from bluesky_streamdet.service.client import ServiceClient
 from bluesky_streamdet.service.together import Progress, Together, share_name
 from bluesky_streamdet.streaming.files.inspect import inspect
 from bluesky_streamdet.streaming.files.reader import read_frames
-from bluesky_streamdet.streaming.files.whole import write_together
+from bluesky_streamdet.streaming.files.several.whole import write_together
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.status import SeriesReport, Status
 from tests.wire.service_parts import TIMEOUT, Detector, config_for, pixels

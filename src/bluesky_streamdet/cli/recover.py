@@ -10,7 +10,7 @@ import typer
 from bluesky_streamdet.cli.console import say
 
 if TYPE_CHECKING:
-    from bluesky_streamdet.streaming.files.recovering import Recovery
+    from bluesky_streamdet.streaming.files.mending.recovering import Recovery
 
 
 def recover(
@@ -23,7 +23,7 @@ def recover(
     not be mended, or with --dry-run when there is something to mend.
     """
     from bluesky_streamdet.core.errors import StreamdetError
-    from bluesky_streamdet.streaming.files.recovering import recover as mend
+    from bluesky_streamdet.streaming.files.mending.recovering import recover as mend
 
     left = 0
     for path in files:

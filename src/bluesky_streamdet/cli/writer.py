@@ -221,7 +221,7 @@ def master(
     Nothing is copied: the others have to stay where they are. Ends with 1 when frames are missing.
     """
     from bluesky_streamdet.cli.writer_files import report_of
-    from bluesky_streamdet.streaming.files.whole import write_together
+    from bluesky_streamdet.streaming.files.several.whole import write_together
 
     reports = [report_of(one) for one in files]
     names = {one.id for one in reports}

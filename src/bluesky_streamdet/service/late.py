@@ -111,7 +111,7 @@ class LateParameters:
 
 def _put(path: Path, series: str, dataset: str | None, parameters: Mapping[str, Any]) -> None:
     # Imported when needed, as HDF5 is of no other use to the control plane.
-    from bluesky_streamdet.streaming.files.late import add_late
+    from bluesky_streamdet.streaming.files.mending.late import add_late
 
     add_late(path, series, dataset, parameters)
 

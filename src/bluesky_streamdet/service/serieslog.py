@@ -33,7 +33,7 @@ def describe(path: Path, known: SeriesReport) -> OnDisk:
     """
     # Imported when needed, as HDF5 is of no other use to the control plane.
     from bluesky_streamdet.streaming.files.inspect import inspect
-    from bluesky_streamdet.streaming.files.recovering import recover
+    from bluesky_streamdet.streaming.files.mending.recovering import recover
 
     try:
         # Of several files, it is the last one that was being written.

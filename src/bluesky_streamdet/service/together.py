@@ -23,10 +23,10 @@ from bluesky_streamdet.core.errors import DeadlineExceeded, RequestRefused, Stre
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.documents import reader_path
 from bluesky_streamdet.service.client import ServiceClient
-from bluesky_streamdet.streaming.files.naming import SUFFIXES, fill_in
-from bluesky_streamdet.streaming.files.recovering import recover
+from bluesky_streamdet.streaming.files.mending.recovering import recover
+from bluesky_streamdet.streaming.files.several.naming import SUFFIXES, fill_in
+from bluesky_streamdet.streaming.files.several.whole import write_together
 from bluesky_streamdet.streaming.files.targets import new_id
-from bluesky_streamdet.streaming.files.whole import write_together
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.status import SeriesReport, Status
 

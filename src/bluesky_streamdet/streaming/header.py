@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_streamdet.core.geometry import SAID
-from bluesky_streamdet.streaming.files import places
 from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts import places
+from bluesky_streamdet.streaming.files.layouts.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
 from bluesky_streamdet.transforms.masks import masked
 

@@ -17,9 +17,9 @@ from bluesky_streamdet.core.events import Frame, SeriesStart
 from bluesky_streamdet.core.series import Outcome, Series
 from bluesky_streamdet.streaming.files.failing import failed
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.files.recovering import mend
-from bluesky_streamdet.streaming.files.rolling import RollingFile
+from bluesky_streamdet.streaming.files.mending.recovering import mend
 from bluesky_streamdet.streaming.files.room import Room
+from bluesky_streamdet.streaming.files.several.rolling import RollingFile
 from bluesky_streamdet.streaming.files.spill import SPILLED, Spill
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.statistics import SeriesStatistics

@@ -22,7 +22,7 @@ from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files import appending
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.journal import append_journal, journal_of
+from bluesky_streamdet.streaming.files.mending.journal import append_journal, journal_of
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.elsewhere import Elsewhere

@@ -18,7 +18,7 @@ from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
-from bluesky_streamdet.streaming.files.journal import append_journal, journal_of, take_journal
+from bluesky_streamdet.streaming.files.mending.journal import append_journal, journal_of, take_journal
 from bluesky_streamdet.streaming.files.reader import read_frames
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import frame, pictures

@@ -13,8 +13,9 @@ import pytest
 
 from bluesky_streamdet.core.metadata import UNITS
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import places, verdict
+from bluesky_streamdet.streaming.files import verdict
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.layouts import places
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import frame
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bluesky_streamdet.core.errors import ConfigError, PathRefused
 from bluesky_streamdet.streaming.endpoints import checked_address
-from bluesky_streamdet.streaming.files.naming import SUFFIXES, fill_in
 from bluesky_streamdet.streaming.files.paths import LONGEST_NAME
+from bluesky_streamdet.streaming.files.several.naming import SUFFIXES, fill_in
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.wording import in_words
 

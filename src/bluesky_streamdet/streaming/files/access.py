@@ -20,8 +20,8 @@ import h5py
 from bluesky_streamdet.core.errors import FileTaken
 from bluesky_streamdet.streaming.files.config import FileConfig
 from bluesky_streamdet.streaming.files.hold import Hold
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership, group_number, group_of, user_number
-from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
 
 LIBRARY = ("v110", "v110")
 """The first HDF5 that knows SWMR. "latest" makes files that only the newest library reads."""

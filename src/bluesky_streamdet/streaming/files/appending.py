@@ -14,11 +14,11 @@ from typing import Any
 import h5py
 
 from bluesky_streamdet.core.errors import DatasetTaken, FileTaken
-from bluesky_streamdet.streaming.files import fields, places, placing
+from bluesky_streamdet.streaming.files import fields
 from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect
-from bluesky_streamdet.streaming.files.layout import Layout
-from bluesky_streamdet.streaming.files.layouts import Chosen
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts import Chosen, places, placing
+from bluesky_streamdet.streaming.files.layouts.layout import Layout
+from bluesky_streamdet.streaming.files.layouts.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
 
 OLDER = "an older version wrote it, which says too little of where things are."

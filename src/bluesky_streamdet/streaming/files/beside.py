@@ -21,8 +21,8 @@ from bluesky_streamdet.streaming.files.columns import (
 from bluesky_streamdet.streaming.files.fields import clean
 from bluesky_streamdet.streaming.files.growth import Growth
 from bluesky_streamdet.streaming.files.kinds import Kind, kind_of, missing
-from bluesky_streamdet.streaming.files.layout import Column, Layout, fill, literal
-from bluesky_streamdet.streaming.files.places import Places, words_of
+from bluesky_streamdet.streaming.files.layouts.layout import Column, Layout, fill, literal
+from bluesky_streamdet.streaming.files.layouts.places import Places, words_of
 from bluesky_streamdet.streaming.status import ScalarReport
 
 NUMBER, TIME = "sequence_number", "receive_time"

@@ -10,7 +10,7 @@ import hdf5plugin
 from typing_extensions import Buffer
 
 from bluesky_streamdet.core.events import BSLZ4, LZ4, FrameFormat
-from bluesky_streamdet.streaming.files.layout import SHARED_CHUNK_FRAMES
+from bluesky_streamdet.streaming.files.layouts.layout import SHARED_CHUNK_FRAMES
 
 SHARED_CHUNK_BYTES = 1 << 20
 SHARED_FRAME_BYTES = 256 << 10

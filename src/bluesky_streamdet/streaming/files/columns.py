@@ -23,7 +23,7 @@ from bluesky_streamdet.streaming.files import kinds
 from bluesky_streamdet.streaming.files.apart import Apart
 from bluesky_streamdet.streaming.files.chunks import Misfit
 from bluesky_streamdet.streaming.files.kinds import Kind
-from bluesky_streamdet.streaming.files.layout import Derived
+from bluesky_streamdet.streaming.files.layouts.layout import Derived
 
 MOST_CHUNK_ROWS = 4096
 MOST_CHUNK_BYTES = 64 << 10

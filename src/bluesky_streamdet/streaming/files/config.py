@@ -12,8 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from bluesky_streamdet.core.errors import ConfigError, PathRefused
 from bluesky_streamdet.streaming.endpoints import Section
 from bluesky_streamdet.streaming.files.layouts import Layouts
-from bluesky_streamdet.streaming.files.naming import fill_in
 from bluesky_streamdet.streaming.files.ownership import group_number, user_number
+from bluesky_streamdet.streaming.files.several.naming import fill_in
 
 PLACE = re.compile(r"\{(file|id|detector|outcome)\}")
 """What is filled in in the command that is run for a closed series."""

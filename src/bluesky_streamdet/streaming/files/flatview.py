@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import h5py
 
-from bluesky_streamdet.streaming.files.layout import Layout, fill
-from bluesky_streamdet.streaming.files.places import Places, words_of
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, fill
+from bluesky_streamdet.streaming.files.layouts.places import Places, words_of
 
 EVENT_ATTRIBUTE = "frames_per_event"
 """Of the frames' dataset, where its second axis counts the frames of an event."""

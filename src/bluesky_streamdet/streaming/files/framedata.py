@@ -13,7 +13,7 @@ from bluesky_streamdet.core.events import Frame, FrameFormat
 from bluesky_streamdet.streaming.files.chunks import SharedChunk, storage_of
 from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE
 from bluesky_streamdet.streaming.files.growth import Growth
-from bluesky_streamdet.streaming.files.layout import Frames
+from bluesky_streamdet.streaming.files.layouts.layout import Frames
 from bluesky_streamdet.streaming.status import DatasetReport
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bluesky_streamdet.streaming.files.layout import COUNTED, word_of
+from bluesky_streamdet.streaming.files.layouts.layout import COUNTED, word_of
 
 FIRST_IMAGE, LAST_IMAGE = COUNTED
 

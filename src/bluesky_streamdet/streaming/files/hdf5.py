@@ -15,23 +15,23 @@ import h5py
 
 from bluesky_streamdet.core.errors import FileTaken
 from bluesky_streamdet.core.events import Frame
-from bluesky_streamdet.streaming.files import appending, layouts, places, placing
+from bluesky_streamdet.streaming.files import appending, layouts
 from bluesky_streamdet.streaming.files.access import AS_USUAL, Access, Writable
-from bluesky_streamdet.streaming.files.amending import amended, redo_log
 from bluesky_streamdet.streaming.files.beside import Beside
 from bluesky_streamdet.streaming.files.chunks import Misfit
-from bluesky_streamdet.streaming.files.facts import facts_of
 from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
 from bluesky_streamdet.streaming.files.flatview import add_flat_view
 from bluesky_streamdet.streaming.files.framedata import FrameData
 from bluesky_streamdet.streaming.files.growth import Growth
-from bluesky_streamdet.streaming.files.journal import append_journal, journal_of, take_journal
-from bluesky_streamdet.streaming.files.layouts import Chosen
-from bluesky_streamdet.streaming.files.merging import merge
-from bluesky_streamdet.streaming.files.mould import Mould
-from bluesky_streamdet.streaming.files.parts import Part
+from bluesky_streamdet.streaming.files.layouts import Chosen, places, placing
+from bluesky_streamdet.streaming.files.layouts.facts import facts_of
+from bluesky_streamdet.streaming.files.mending.amending import amended, redo_log
+from bluesky_streamdet.streaming.files.mending.journal import append_journal, journal_of, take_journal
+from bluesky_streamdet.streaming.files.mending.merging import merge
 from bluesky_streamdet.streaming.files.paths import EXISTS
 from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.several.mould import Mould
+from bluesky_streamdet.streaming.files.several.parts import Part
 from bluesky_streamdet.streaming.files.verdict import Verdict
 from bluesky_streamdet.streaming.status import DatasetReport, ScalarReport, SeriesReport
 

@@ -13,14 +13,15 @@ from pydantic import BaseModel
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.documents import DATA
-from bluesky_streamdet.streaming.files import places, verdict
-from bluesky_streamdet.streaming.files.amending import redo_log
+from bluesky_streamdet.streaming.files import verdict
 from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE
-from bluesky_streamdet.streaming.files.journal import journal_of
-from bluesky_streamdet.streaming.files.left import is_left, open_left
-from bluesky_streamdet.streaming.files.parts import Listed, Part, listed_parts, unreadable
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts import places
+from bluesky_streamdet.streaming.files.layouts.places import Places
+from bluesky_streamdet.streaming.files.mending.amending import redo_log
+from bluesky_streamdet.streaming.files.mending.journal import journal_of
+from bluesky_streamdet.streaming.files.mending.left import is_left, open_left
 from bluesky_streamdet.streaming.files.reader import open_to_read
+from bluesky_streamdet.streaming.files.several.parts import Listed, Part, listed_parts, unreadable
 from bluesky_streamdet.streaming.files.verdict import Account
 from bluesky_streamdet.streaming.status import LedgerReport
 

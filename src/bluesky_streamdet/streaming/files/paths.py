@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bluesky_streamdet.core.errors import FileTaken, PathRefused
-from bluesky_streamdet.streaming.files.naming import SUFFIXES
 from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
+from bluesky_streamdet.streaming.files.several.naming import SUFFIXES
 
 LONGEST_NAME = 200
 """Bytes of a file name; the file system's own limit of 255 has to hold the journal's suffix too."""

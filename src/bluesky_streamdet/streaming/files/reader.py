@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bluesky_streamdet.documents import DATA, reader_path
-from bluesky_streamdet.streaming.files import parts, places
+from bluesky_streamdet.streaming.files.layouts import places
+from bluesky_streamdet.streaming.files.several import parts
 
 PATIENCE = 1.0
 """Seconds that a file gets to become readable, as its writer needs some milliseconds alone when it adds something."""

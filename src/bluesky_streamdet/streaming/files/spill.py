@@ -17,8 +17,8 @@ from bluesky_streamdet.core.events import Frame, payload_bytes
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.failing import failed
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
+from bluesky_streamdet.streaming.files.mending.recovering import mend
 from bluesky_streamdet.streaming.files.paths import DataDirectory
-from bluesky_streamdet.streaming.files.recovering import mend
 from bluesky_streamdet.streaming.files.room import Room
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 

@@ -14,11 +14,11 @@ from bluesky_streamdet.streaming.files import appending
 from bluesky_streamdet.streaming.files.access import Access
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.layouts import Chosen, Layouts
-from bluesky_streamdet.streaming.files.naming import Name, fill_in
-from bluesky_streamdet.streaming.files.parts import Part
 from bluesky_streamdet.streaming.files.paths import DataDirectory
-from bluesky_streamdet.streaming.files.rolling import Rolling, RollingFile
 from bluesky_streamdet.streaming.files.room import Room, check_room
+from bluesky_streamdet.streaming.files.several.naming import Name, fill_in
+from bluesky_streamdet.streaming.files.several.parts import Part
+from bluesky_streamdet.streaming.files.several.rolling import Rolling, RollingFile
 from bluesky_streamdet.streaming.files.spill import Spill
 from bluesky_streamdet.streaming.messages import ArmRequest
 from bluesky_streamdet.streaming.status import SeriesReport

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files import validity
 from bluesky_streamdet.streaming.files.fields import add_group
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts.places import Places
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 COMPLETE = "complete"

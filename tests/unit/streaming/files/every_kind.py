@@ -14,11 +14,11 @@ from bluesky_streamdet.core.metadata import UNITS
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.layouts import Chosen
-from bluesky_streamdet.streaming.files.naming import Name
-from bluesky_streamdet.streaming.files.parts import Part
-from bluesky_streamdet.streaming.files.recovering import recover
-from bluesky_streamdet.streaming.files.rolling import Rolling, RollingFile
-from bluesky_streamdet.streaming.files.whole import write_together
+from bluesky_streamdet.streaming.files.mending.recovering import recover
+from bluesky_streamdet.streaming.files.several.naming import Name
+from bluesky_streamdet.streaming.files.several.parts import Part
+from bluesky_streamdet.streaming.files.several.rolling import Rolling, RollingFile
+from bluesky_streamdet.streaming.files.several.whole import write_together
 from bluesky_streamdet.streaming.messages import START
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.files.laid_out import ENDED, STARTED, opened, report, write

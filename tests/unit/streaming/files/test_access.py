@@ -11,8 +11,8 @@ import pytest
 
 from bluesky_streamdet.core.errors import FileTaken
 from bluesky_streamdet.streaming.files.access import NETWORK, Access, file_system
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.ownership import Ownership
-from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
 from tests.unit.streaming.elsewhere import Elsewhere
 
 

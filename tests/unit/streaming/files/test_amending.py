@@ -16,10 +16,10 @@ from hypothesis import strategies as some
 
 from bluesky_streamdet.core.errors import FileTaken
 from bluesky_streamdet.streaming.files.access import LIBRARY
-from bluesky_streamdet.streaming.files.amending import PAGE, Change, Overlay, amended, redo, redo_log
 from bluesky_streamdet.streaming.files.hold import Hold
+from bluesky_streamdet.streaming.files.mending.amending import PAGE, Change, Overlay, amended, redo, redo_log
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.reader import open_to_read
-from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
 
 FRAMES = np.arange(40 * 60, dtype="<u2").reshape(40, 60)
 

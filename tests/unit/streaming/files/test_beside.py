@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bluesky_streamdet.core.events import Frame
-from bluesky_streamdet.streaming.files import apart, layouts, merging
+from bluesky_streamdet.streaming.files import apart, layouts
 from bluesky_streamdet.streaming.files.apart import MOST_KEYS
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.kinds import JSON
-from bluesky_streamdet.streaming.files.recovering import recover
+from bluesky_streamdet.streaming.files.mending import merging
+from bluesky_streamdet.streaming.files.mending.recovering import recover
 from tests.unit.streaming.frames import frame
 from tests.unit.streaming.test_hdf5 import STARTED, report
 

@@ -11,12 +11,12 @@ import pytest
 
 from bluesky_streamdet.core.errors import FileTaken, RequestRefused, WriteFailed
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import placing
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.journal import take_journal
-from bluesky_streamdet.streaming.files.late import add_late
-from bluesky_streamdet.streaming.files.superblock import SIZE, WRITING, Superblock
+from bluesky_streamdet.streaming.files.layouts import placing
+from bluesky_streamdet.streaming.files.mending.journal import take_journal
+from bluesky_streamdet.streaming.files.mending.late import add_late
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, WRITING, Superblock
 from bluesky_streamdet.streaming.messages import START
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import frame

@@ -16,10 +16,10 @@ from bluesky_streamdet.core.errors import DatasetTaken, FileTaken, RequestRefuse
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.metadata import UNITS
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import appending, layouts, places
+from bluesky_streamdet.streaming.files import appending, layouts
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.journal import append_journal, journal_of
-from bluesky_streamdet.streaming.files.layouts import Layouts
+from bluesky_streamdet.streaming.files.layouts import Layouts, places
+from bluesky_streamdet.streaming.files.mending.journal import append_journal, journal_of
 from bluesky_streamdet.streaming.files.reader import open_to_read, read_frames
 from bluesky_streamdet.streaming.header import read_header
 from bluesky_streamdet.streaming.messages import ArmRequest

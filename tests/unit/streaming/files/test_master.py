@@ -14,14 +14,15 @@ import pytest
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
 from bluesky_streamdet.core.events import BSLZ4
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import master, places
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.naming import Name
-from bluesky_streamdet.streaming.files.parts import Part
+from bluesky_streamdet.streaming.files.layouts import places
 from bluesky_streamdet.streaming.files.reader import open_to_read, read_frames
-from bluesky_streamdet.streaming.files.rolling import Rolling, RollingFile
-from bluesky_streamdet.streaming.files.whole import restore_master, write_together
+from bluesky_streamdet.streaming.files.several import master
+from bluesky_streamdet.streaming.files.several.naming import Name
+from bluesky_streamdet.streaming.files.several.parts import Part
+from bluesky_streamdet.streaming.files.several.rolling import Rolling, RollingFile
+from bluesky_streamdet.streaming.files.several.whole import restore_master, write_together
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.files.laid_out import SHIPPED, STARTED, shipped
 from tests.unit.streaming.frames import frame, pictures

@@ -13,10 +13,10 @@ import pytest
 from bluesky_streamdet.streaming.files.access import Access
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.naming import Name
-from bluesky_streamdet.streaming.files.parts import Part
 from bluesky_streamdet.streaming.files.reader import read_frames
-from bluesky_streamdet.streaming.files.rolling import Rolling, RollingFile
+from bluesky_streamdet.streaming.files.several.naming import Name
+from bluesky_streamdet.streaming.files.several.parts import Part
+from bluesky_streamdet.streaming.files.several.rolling import Rolling, RollingFile
 from tests.unit.streaming.files.laid_out import SHIPPED, STARTED, report, shipped
 from tests.unit.streaming.frames import frame, pictures
 

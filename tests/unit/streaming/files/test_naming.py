@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bluesky_streamdet.core.errors import PathRefused
-from bluesky_streamdet.streaming.files.naming import Name, fill_in
+from bluesky_streamdet.streaming.files.several.naming import Name, fill_in
 
 
 def filled(template: str) -> Name:

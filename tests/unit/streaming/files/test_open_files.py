@@ -10,8 +10,8 @@ import pytest
 
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.naming import Name
-from bluesky_streamdet.streaming.files.rolling import Rolling, RollingFile
+from bluesky_streamdet.streaming.files.several.naming import Name
+from bluesky_streamdet.streaming.files.several.rolling import Rolling, RollingFile
 from tests.unit.streaming.files.laid_out import STARTED, report
 from tests.unit.streaming.frames import frame
 

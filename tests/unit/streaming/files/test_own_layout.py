@@ -13,9 +13,9 @@ import pytest
 
 from bluesky_streamdet import __version__
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import layouts, places
+from bluesky_streamdet.streaming.files import layouts
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.layouts import Layouts
+from bluesky_streamdet.streaming.files.layouts import Layouts, places
 from bluesky_streamdet.streaming.files.reader import open_to_read, read_frames
 from bluesky_streamdet.streaming.messages import START
 from tests.unit.streaming.files.laid_out import LEAST, STARTED, opened, report, shipped, typed, write

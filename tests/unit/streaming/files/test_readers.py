@@ -17,7 +17,7 @@ import hdf5plugin
 import pytest
 from numpy.typing import NDArray
 
-from bluesky_streamdet.streaming.files import places
+from bluesky_streamdet.streaming.files.layouts import places
 from tests.unit.streaming.files.every_kind import FRAMES, KINDS, SHAPE, growing, made
 from tests.unit.streaming.files.laid_out import SHIPPED, report, shipped
 from tests.unit.streaming.frames import pictures

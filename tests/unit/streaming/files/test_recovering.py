@@ -17,13 +17,13 @@ from bluesky_streamdet.cli.main import main
 from bluesky_streamdet.core.errors import FileTaken
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.access import LIBRARY, Access
-from bluesky_streamdet.streaming.files.amending import Overlay, redo_log
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
 from bluesky_streamdet.streaming.files.inspect import NotOurFile, inspect
-from bluesky_streamdet.streaming.files.journal import journal_of
+from bluesky_streamdet.streaming.files.mending.amending import Overlay, redo_log
+from bluesky_streamdet.streaming.files.mending.journal import journal_of
+from bluesky_streamdet.streaming.files.mending.recovering import NotMended, recover
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.paths import RECORDS
-from bluesky_streamdet.streaming.files.recovering import NotMended, recover
-from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 from tests.unit.streaming.frames import NOON, frame, pictures
 

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from bluesky_streamdet.core.errors import ConfigError, RequestRefused
 from bluesky_streamdet.streaming import yamlfile
-from bluesky_streamdet.streaming.files.layout import Layout
-from bluesky_streamdet.streaming.files.layoutchecks import complaints
+from bluesky_streamdet.streaming.files.layouts.checks import complaints
+from bluesky_streamdet.streaming.files.layouts.layout import Layout
 from bluesky_streamdet.streaming.wording import in_words
 
 FOLDER = Path(__file__).parent

@@ -7,10 +7,11 @@ import json
 import h5py
 import numpy as np
 
-from bluesky_streamdet.streaming.files import apart, layouts, places
+from bluesky_streamdet.streaming.files import apart, layouts
 from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE
-from bluesky_streamdet.streaming.files.layout import Layout
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts import places
+from bluesky_streamdet.streaming.files.layouts.layout import Layout
+from bluesky_streamdet.streaming.files.layouts.places import Places
 
 
 def layout_of(file: h5py.File, there: Places) -> Layout:

@@ -19,9 +19,17 @@ from pydantic import BaseModel, ValidationError
 
 from bluesky_streamdet.core.errors import StreamdetError
 from bluesky_streamdet.core.series import Outcome
-from bluesky_streamdet.streaming.files import apart, appending, places, placing
-from bluesky_streamdet.streaming.files.amending import Overlay, amended, redo, redo_log
-from bluesky_streamdet.streaming.files.contents import (
+from bluesky_streamdet.streaming.files import apart, appending
+from bluesky_streamdet.streaming.files.failing import REFUSALS
+from bluesky_streamdet.streaming.files.flatview import add_flat_view
+from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
+from bluesky_streamdet.streaming.files.hold import Hold
+from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect, report_on
+from bluesky_streamdet.streaming.files.layouts import places, placing
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, fill, word_of
+from bluesky_streamdet.streaming.files.layouts.places import Places
+from bluesky_streamdet.streaming.files.mending.amending import Overlay, amended, redo, redo_log
+from bluesky_streamdet.streaming.files.mending.contents import (
     frames_of,
     frames_per_event,
     growing,
@@ -30,20 +38,13 @@ from bluesky_streamdet.streaming.files.contents import (
     outcome_of,
     words_of,
 )
-from bluesky_streamdet.streaming.files.failing import REFUSALS
-from bluesky_streamdet.streaming.files.flatview import add_flat_view
-from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
-from bluesky_streamdet.streaming.files.hold import Hold
-from bluesky_streamdet.streaming.files.inspect import FileReport, NotOurFile, inspect, report_on
-from bluesky_streamdet.streaming.files.journal import journal_of, take_journal
-from bluesky_streamdet.streaming.files.layout import Layout, fill, word_of
-from bluesky_streamdet.streaming.files.left import cut_short, open_left, superblock_of, unmarked
-from bluesky_streamdet.streaming.files.merging import merge
-from bluesky_streamdet.streaming.files.parts import Part, listed_parts
+from bluesky_streamdet.streaming.files.mending.journal import journal_of, take_journal
+from bluesky_streamdet.streaming.files.mending.left import cut_short, open_left, superblock_of, unmarked
+from bluesky_streamdet.streaming.files.mending.merging import merge
 from bluesky_streamdet.streaming.files.paths import RECORDS, record_name
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.several.parts import Part, listed_parts
+from bluesky_streamdet.streaming.files.several.whole import parts_beside, restore_master
 from bluesky_streamdet.streaming.files.verdict import Verdict
-from bluesky_streamdet.streaming.files.whole import parts_beside, restore_master
 from bluesky_streamdet.streaming.settling import settled
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 

@@ -10,12 +10,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from bluesky_streamdet.streaming.files import places
 from bluesky_streamdet.streaming.files.flatview import EVENT_ATTRIBUTE
-from bluesky_streamdet.streaming.files.parts import Part
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts import places
+from bluesky_streamdet.streaming.files.layouts.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
-from bluesky_streamdet.streaming.files.virtual import Kind, common_path, kinds_of
+from bluesky_streamdet.streaming.files.several.parts import Part
+from bluesky_streamdet.streaming.files.several.virtual import Kind, common_path, kinds_of
 
 
 class Share(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 
 from bluesky_streamdet.core.union import Stretch
 from bluesky_streamdet.streaming.files.apart import APART
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts.places import Places
 
 FILL = "_FillValue"
 """Attribute of a column: what it has where nobody said a value."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import h5py
 
-from bluesky_streamdet.streaming.files.parts import INDEX
-from bluesky_streamdet.streaming.files.places import Places
+from bluesky_streamdet.streaming.files.layouts.places import Places
+from bluesky_streamdet.streaming.files.several.parts import INDEX
 
 
 @dataclass

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bluesky_streamdet import __version__
 from bluesky_streamdet.core.events import FrameFormat
-from bluesky_streamdet.streaming.files.layout import Layout, word_of
-from bluesky_streamdet.streaming.files.places import Places, words_of
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, word_of
+from bluesky_streamdet.streaming.files.layouts.places import Places, words_of
 
 
 def facts_of(

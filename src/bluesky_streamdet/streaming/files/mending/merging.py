@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from bluesky_streamdet.streaming.files import apart, kinds
 from bluesky_streamdet.streaming.files.columns import ColumnPlace, Rows
 from bluesky_streamdet.streaming.files.fields import clean
-from bluesky_streamdet.streaming.files.layout import Layout, fill, literal
-from bluesky_streamdet.streaming.files.places import Places, keep, words_of
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, fill, literal
+from bluesky_streamdet.streaming.files.layouts.places import Places, keep, words_of
 
 log = logging.getLogger(__name__)
 

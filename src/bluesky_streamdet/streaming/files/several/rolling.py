@@ -22,12 +22,12 @@ from bluesky_streamdet.core.events import Frame
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.streaming.files.failing import REFUSALS
 from bluesky_streamdet.streaming.files.hdf5 import SeriesFile
-from bluesky_streamdet.streaming.files.master import write_master
-from bluesky_streamdet.streaming.files.mould import Mould
-from bluesky_streamdet.streaming.files.naming import Name
 from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
-from bluesky_streamdet.streaming.files.parts import Part
-from bluesky_streamdet.streaming.files.sources import Share, Source, read_source
+from bluesky_streamdet.streaming.files.several.master import write_master
+from bluesky_streamdet.streaming.files.several.mould import Mould
+from bluesky_streamdet.streaming.files.several.naming import Name
+from bluesky_streamdet.streaming.files.several.parts import Part
+from bluesky_streamdet.streaming.files.several.sources import Share, Source, read_source
 from bluesky_streamdet.streaming.status import DatasetReport, LedgerReport, SeriesReport
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from typing_extensions import Buffer
 
 from bluesky_streamdet.streaming.files.access import LIBRARY
 from bluesky_streamdet.streaming.files.hold import Hold
-from bluesky_streamdet.streaming.files.superblock import SIZE, WRITING, Superblock
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, WRITING, Superblock
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import h5py
 
-from bluesky_streamdet.streaming.files.amending import Overlay
 from bluesky_streamdet.streaming.files.hold import is_held
-from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
+from bluesky_streamdet.streaming.files.mending.amending import Overlay
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, Superblock
 
 
 def is_left(path: Path) -> bool:

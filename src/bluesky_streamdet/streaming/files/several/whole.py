@@ -16,14 +16,14 @@ from bluesky_streamdet.core.errors import WriteFailed
 from bluesky_streamdet.core.ledger import Ledger
 from bluesky_streamdet.core.series import Outcome
 from bluesky_streamdet.core.union import united
-from bluesky_streamdet.streaming.files import places
 from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
 from bluesky_streamdet.streaming.files.inspect import inspect
-from bluesky_streamdet.streaming.files.master import write_master
-from bluesky_streamdet.streaming.files.naming import SUFFIXES
-from bluesky_streamdet.streaming.files.parts import Part, listed_parts
+from bluesky_streamdet.streaming.files.layouts import places
 from bluesky_streamdet.streaming.files.reader import open_to_read
-from bluesky_streamdet.streaming.files.sources import Share, Source, read_source
+from bluesky_streamdet.streaming.files.several.master import write_master
+from bluesky_streamdet.streaming.files.several.naming import SUFFIXES
+from bluesky_streamdet.streaming.files.several.parts import Part, listed_parts
+from bluesky_streamdet.streaming.files.several.sources import Share, Source, read_source
 from bluesky_streamdet.streaming.status import LedgerReport, SeriesReport
 
 WORST = (Outcome.ABORTED, Outcome.INTERRUPTED, Outcome.INCOMPLETE)

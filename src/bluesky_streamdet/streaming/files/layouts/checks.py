@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bluesky_streamdet.core.quantities import converted
-from bluesky_streamdet.streaming.files.layout import Layout, fill
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, fill
 
 Complaint = tuple[tuple[str, ...], str]
 """Where in the layout, and what is wrong."""

@@ -13,8 +13,8 @@ from bluesky_streamdet.core.quantities import converted, quantity_of
 from bluesky_streamdet.streaming.files import experiment
 from bluesky_streamdet.streaming.files.fields import add_group, clean, name_in, put
 from bluesky_streamdet.streaming.files.growth import stored, value_of
-from bluesky_streamdet.streaming.files.layout import Layout, Place, fill
-from bluesky_streamdet.streaming.files.places import Places, words_of
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, Place, fill
+from bluesky_streamdet.streaming.files.layouts.places import Places, words_of
 from bluesky_streamdet.streaming.messages import START
 
 log = logging.getLogger(__name__)

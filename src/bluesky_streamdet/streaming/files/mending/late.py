@@ -9,12 +9,13 @@ from typing import Any
 import h5py
 
 from bluesky_streamdet.core.errors import RequestRefused, WriteFailed
-from bluesky_streamdet.streaming.files import fields, places, placing
-from bluesky_streamdet.streaming.files.amending import amended
+from bluesky_streamdet.streaming.files import fields
 from bluesky_streamdet.streaming.files.hold import Hold
-from bluesky_streamdet.streaming.files.journal import append_journal
-from bluesky_streamdet.streaming.files.places import Places
-from bluesky_streamdet.streaming.files.superblock import SIZE, Superblock
+from bluesky_streamdet.streaming.files.layouts import places, placing
+from bluesky_streamdet.streaming.files.layouts.places import Places
+from bluesky_streamdet.streaming.files.mending.amending import amended
+from bluesky_streamdet.streaming.files.mending.journal import append_journal
+from bluesky_streamdet.streaming.files.mending.superblock import SIZE, Superblock
 from bluesky_streamdet.streaming.files.verdict import read_accounts
 
 

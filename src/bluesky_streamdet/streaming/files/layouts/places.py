@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from bluesky_streamdet import __version__
 from bluesky_streamdet.documents import COLUMN_UNITS, COLUMNS
 from bluesky_streamdet.streaming.files import layouts
-from bluesky_streamdet.streaming.files.layout import Layout, fill
 from bluesky_streamdet.streaming.files.layouts import Chosen
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, fill
 from bluesky_streamdet.streaming.status import ScalarReport
 
 FRAMES = "frames"

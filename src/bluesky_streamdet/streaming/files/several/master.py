@@ -20,20 +20,21 @@ import numpy as np
 
 from bluesky_streamdet.core.errors import FileTaken, WriteFailed
 from bluesky_streamdet.core.union import Stretch, in_order, stretches
-from bluesky_streamdet.streaming.files import apart, places
+from bluesky_streamdet.streaming.files import apart
 from bluesky_streamdet.streaming.files.access import LIBRARY
 from bluesky_streamdet.streaming.files.apart import APART
 from bluesky_streamdet.streaming.files.failing import REFUSALS, failed
 from bluesky_streamdet.streaming.files.flatview import add_flat_view
 from bluesky_streamdet.streaming.files.growth import FIRST_IMAGE, LAST_IMAGE
-from bluesky_streamdet.streaming.files.layout import Layout, word_of
+from bluesky_streamdet.streaming.files.layouts import places
+from bluesky_streamdet.streaming.files.layouts.layout import Layout, word_of
+from bluesky_streamdet.streaming.files.layouts.places import Places
 from bluesky_streamdet.streaming.files.ownership import UNCHANGED, Ownership
-from bluesky_streamdet.streaming.files.parts import FIRST_ROW, INDEX, MASTER, Listed, list_parts
-from bluesky_streamdet.streaming.files.places import Places
 from bluesky_streamdet.streaming.files.reader import open_to_read
-from bluesky_streamdet.streaming.files.sources import Share, Source, read_source
+from bluesky_streamdet.streaming.files.several.parts import FIRST_ROW, INDEX, MASTER, Listed, list_parts
+from bluesky_streamdet.streaming.files.several.sources import Share, Source, read_source
+from bluesky_streamdet.streaming.files.several.virtual import Piece, Whole, common_path
 from bluesky_streamdet.streaming.files.verdict import Verdict
-from bluesky_streamdet.streaming.files.virtual import Piece, Whole, common_path
 from bluesky_streamdet.streaming.status import SeriesReport
 
 AT_ONCE = 100

@@ -1,0 +1,1 @@
+"""What is done to files that are closed or were left behind, all of it or nothing."""
