@@ -45,11 +45,17 @@ def only(plane: Plane) -> SeriesReport:
     return report
 
 
+def begun(plane: Plane) -> None:
+    """Whoever ends a process before a series has come to it ends it without one."""
+    plane.until(lambda: plane.status is not None and plane.status.series, "the start of the series")
+
+
 @pytest.mark.parametrize("end", ["SIGTERM", "quit"])
 def test_an_ending_process_drains(bench: Bench, end: str) -> None:
     plane = bench.plane()
     stream = Stream()
     bench.send(plane, [stream.start(), *(stream.frame(number, shape=(64, 64)) for number in range(300))])
+    begun(plane)
     if end == "quit":
         assert plane.ask(Quit())[0].problem is None
     else:
@@ -98,6 +104,7 @@ def test_the_parents_death_ends_it_after_draining(bench: Bench) -> None:
     pid = int(plane.process.stdout.readline())
     stream = Stream()
     bench.send(plane, [stream.start(), *(stream.frame(number) for number in range(200))])
+    begun(plane)
     plane.kill(signal.SIGKILL)
     plane.process.wait(20)
 
@@ -111,6 +118,7 @@ def test_a_detector_that_does_not_stop_holds_up_no_end(bench: Bench) -> None:
     plane = bench.plane()
     stream = Stream()
     bench.send(plane, [stream.start(), stream.frame(0)])
+    begun(plane)
     plane.kill(signal.SIGTERM)
     number = 0
     while plane.process.poll() is None:

@@ -151,9 +151,8 @@ class RemoteWriter(Readings):
         """
         settings = self.settings
         if not settings.output_file:
-            raise ConfigError(
-                "There is no output file.", 'Call configure("scan.h5", "data", n_frames=100) before start.'
-            )
+            hint = 'Configure one: `streamdet writer configure scan.h5`, or configure("scan.h5") in Python.'
+            raise ConfigError("There is no output file.", hint)
         self._starting = True
         try:
             status = self.client.status()
