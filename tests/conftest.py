@@ -10,6 +10,7 @@ os.environ.update(TILED_RETRY_ATTEMPTS="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ from tests.leftovers import (  # noqa: F401, pytest finds fixtures and hooks by 
     pytest_runtest_teardown,
     starts_what_stays,
 )
+
+# A shell starts what runs in the background with Ctrl-C ignored, and so would all be that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from bluesky import RunEngine

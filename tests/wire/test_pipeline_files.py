@@ -86,9 +86,12 @@ def test_a_taken_default_name_gets_a_number(rigs: Rigs) -> None:
     assert names == ["eiger.h5", "eiger_1.h5", "eiger_2.h5"]
 
 
-@pytest.mark.parametrize("name", ["{user}", "../x", ""])
+@pytest.mark.parametrize("name", ["file/x", "link/x", ""])
 def test_a_default_name_that_can_not_be_loses_no_count(rigs: Rigs, name: str) -> None:
     rig, stream = rigs(files={"name": name}), Stream()
+    rig.directory.mkdir(exist_ok=True)
+    (rig.directory / "file").touch()
+    (rig.directory / "link").symlink_to("/")
 
     report = rig.run(stream.whole(range(3)))
     assert report.outcome is Outcome.INCOMPLETE
