@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 
 from fastapi import FastAPI
@@ -15,8 +14,6 @@ from bluesky_streamdet.service.control import Control
 from bluesky_streamdet.service.keys import ApiKey
 from bluesky_streamdet.service.listening import Web, listen, url_of
 from bluesky_streamdet.service.supervisor import Supervisor
-
-log = logging.getLogger(__name__)
 
 
 class Service:
